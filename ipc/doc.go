@@ -1,0 +1,22 @@
+// Package ipc is the wire between a supervisor and a worker: frames over a
+// stream socketpair, and calls over frames, in both directions at once. It
+// knows nothing of processes.
+//
+// A [Pair] makes the two ends. A [Conn] is one end at work:
+//
+//	conn, err := ipc.NewConn(end, ipc.Config{Role: ipc.Supervisor, Hello: …})
+//	reply, err := conn.Call(ctx, "flush", ipc.Text("all"))
+//
+// Promises:
+//
+//   - No lock is held across a read or a write, and the reader never waits for
+//     a write. Two ends that both only write do not deadlock.
+//   - Nothing is allocated on the peer's word alone: lengths are checked first,
+//     and what is queued out is bounded.
+//   - A frame that breaks a rule ends the connection with a [*ProtocolError],
+//     which wraps [ErrProtocol] and names the rule and the byte.
+//   - Every call ends in exactly one outcome, at the latest when the
+//     connection does.
+//
+// docs/protocol.md is the specification of the wire.
+package ipc

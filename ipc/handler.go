@@ -1,0 +1,15 @@
+package ipc
+
+import "context"
+
+// Call is a call from the peer.
+type Call struct {
+	Command string
+	Message
+}
+
+// Handler answers the peer's calls. Each runs in its own goroutine. ctx ends
+// when the caller cancels, its time is up, or the connection ends. An error
+// that is, or wraps, a *[CallError] or a [Code] keeps its code; any other is
+// sent as [ErrFailed]. Call.Payload belongs to the handler.
+type Handler func(ctx context.Context, call *Call) (Message, error)

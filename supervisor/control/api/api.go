@@ -1,0 +1,182 @@
+// Package api holds the JSON types of the control socket's HTTP API. The
+// server and the client both import it; it imports nothing.
+//
+// Times are RFC 3339 in UTC, durations are whole milliseconds unless the name
+// says otherwise. A field that does not apply is absent.
+package api
+
+// Status answers GET /v1/status.
+type Status struct {
+	Version string `json:"version"` // of brood
+	PID     int    `json:"pid"`     // of the supervisor
+	Started string `json:"started"` // when the supervisor began
+	Health  string `json:"health"`  // ok | degraded | critical
+	Pools   []Pool `json:"pools"`
+}
+
+// Pool is one pool and its slots.
+type Pool struct {
+	Name     string   `json:"name"`
+	Workers  int      `json:"workers"`   // configured
+	Ready    int      `json:"ready"`     // ready now
+	MinReady int      `json:"min_ready"` // below this the pool is critical
+	Health   string   `json:"health"`    // ok | degraded | critical
+	Slots    []Worker `json:"slots,omitempty"`
+}
+
+// Worker is one slot and the process in it.
+type Worker struct {
+	Target     string `json:"target"` // web/2
+	Pool       string `json:"pool"`
+	Slot       int    `json:"slot"`
+	Generation uint64 `json:"generation"` // of the newest process; 0: there was none yet
+	State      string `json:"state"`      // stopped | starting | ready | stopping | backoff | failed | done
+	Want       string `json:"want"`       // up | down
+	PID        int    `json:"pid,omitempty"`
+
+	Alive       bool  `json:"alive"`                 // there is a process
+	Ready       bool  `json:"ready"`                 // it said so, or its rule did
+	Responsive  *bool `json:"responsive,omitempty"`  // it answers pings; absent: it is not pinged
+	Progressing *bool `json:"progressing,omitempty"` // its beat moves; absent: it has none
+
+	Reason    string    `json:"reason,omitempty"`      // why the state is what it is, for people
+	Since     string    `json:"since"`                 // when the slot came into this state
+	Started   string    `json:"started,omitempty"`     // when the process was spawned
+	UptimeMS  int64     `json:"uptime_ms,omitempty"`   // of the process
+	RetryInMS int64     `json:"retry_in_ms,omitempty"` // backoff: until the next try
+	Restarts  int       `json:"restarts"`              // since the supervisor began
+	Status    string    `json:"status,omitempty"`      // the worker's own words
+	Inflight  int       `json:"inflight"`              // commands it is at work on
+	PingUS    int64     `json:"ping_us,omitempty"`     // last round trip, microseconds
+	SDK       string    `json:"sdk,omitempty"`         // what the worker speaks; absent: a plain worker
+	Commands  []Command `json:"commands,omitempty"`    // what it can be sent
+	LogDrops  uint64    `json:"log_drops,omitempty"`   // lines of output that were dropped
+	LastExit  *Exit     `json:"last_exit,omitempty"`
+}
+
+// Command is one that a worker registered.
+type Command struct {
+	Name string `json:"name"`
+	Help string `json:"help,omitempty"`
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Generation uint64 `json:"generation"`
+	PID        int    `json:"pid,omitempty"`
+	Code       *int   `json:"code,omitempty"`   // absent: ended by a signal, or never started
+	Signal     string `json:"signal,omitempty"` // SIGKILL
+	Core       bool   `json:"core,omitempty"`
+	Error      string `json:"error,omitempty"` // it could not be started
+	At         string `json:"at"`
+	UptimeMS   int64  `json:"uptime_ms"`
+	Text       string `json:"text"` // the above in words
+}
+
+// Health answers GET /v1/health and /v1/health/{target}: with status 200 when
+// Health is ok or degraded, else with 503.
+type Health struct {
+	Health string       `json:"health"` // ok | degraded | critical
+	Ready  int          `json:"ready"`
+	Wanted int          `json:"wanted"`
+	Text   string       `json:"text"` // one line for people and monitors
+	Pools  []PoolHealth `json:"pools,omitempty"`
+}
+
+// PoolHealth is one pool's part of Health.
+type PoolHealth struct {
+	Name     string `json:"name"`
+	Health   string `json:"health"`
+	Ready    int    `json:"ready"`
+	Wanted   int    `json:"wanted"`
+	MinReady int    `json:"min_ready"`
+	Text     string `json:"text"`
+}
+
+// Ping answers POST /v1/workers/{p}/{n}/ping.
+type Ping struct {
+	Target     string `json:"target"`
+	Generation uint64 `json:"generation"`
+	PingUS     int64  `json:"ping_us"`
+	Inflight   int    `json:"inflight"`
+	OldestMS   int64  `json:"oldest_ms,omitempty"`
+	Status     string `json:"status,omitempty"`
+}
+
+// Result is one slot's part in the answer to start, stop and restart.
+type Result struct {
+	Target     string `json:"target"`
+	Outcome    string `json:"outcome"` // done | unchanged | failed | timeout
+	State      string `json:"state"`
+	Generation uint64 `json:"generation"`
+	PID        int    `json:"pid,omitempty"`
+	Text       string `json:"text,omitempty"` // why not, when it is not done
+}
+
+// Results answers start, stop and restart.
+type Results struct {
+	Results []Result `json:"results"`
+}
+
+// Reply is one worker's answer among those of ?all=true.
+type Reply struct {
+	Target  string `json:"target"`
+	Outcome string `json:"outcome"`           // ok | error | lost | timeout | canceled | overloaded | unavailable
+	Codec   string `json:"codec,omitempty"`   // json | text | bytes (bytes are base64)
+	Result  any    `json:"result,omitempty"`  // outcome ok
+	Error   string `json:"error,omitempty"`   // else
+	Started string `json:"started,omitempty"` // lost: yes | no | unknown
+}
+
+// Whoami answers GET /v1/whoami.
+type Whoami struct {
+	UID    int    `json:"uid"`
+	GID    int    `json:"gid"`
+	Groups []int  `json:"groups,omitempty"`
+	PID    int    `json:"pid,omitempty"`
+	User   string `json:"user,omitempty"`
+	Role   string `json:"role"`   // none | viewer | operator | admin
+	Reason string `json:"reason"` // which rule gave the role
+}
+
+// Version answers GET /v1/version.
+type Version struct {
+	Version  string `json:"version"`
+	Protocol [2]int `json:"protocol"` // versions of the worker protocol, lowest and highest
+	Go       string `json:"go"`
+	OS       string `json:"os"`
+	Arch     string `json:"arch"`
+}
+
+// Problem is an RFC 9457 problem document, application/problem+json.
+type Problem struct {
+	Type    string `json:"type"`   // urn:brood:problem:CODE
+	Title   string `json:"title"`  // the code in words, always the same
+	Status  int    `json:"status"` // the HTTP status
+	Detail  string `json:"detail"` // what, where and what to do
+	Code    string `json:"code"`   // stable; one of the Code constants
+	Target  string `json:"target,omitempty"`
+	Worker  string `json:"worker,omitempty"` // who answered: web/2#7
+	Command string `json:"command,omitempty"`
+	Error   string `json:"error,omitempty"`   // code error: the worker's own code
+	Details any    `json:"details,omitempty"` // code error: what the worker sent along
+	Started string `json:"started,omitempty"` // yes | no | unknown
+}
+
+// Codes of problems. An outcome other than ok is the code of the same name.
+const (
+	CodeError       = "error"       // 500 the worker said no
+	CodeLost        = "lost"        // 502 the worker died
+	CodeTimeout     = "timeout"     // 504 no answer in time; it may still be running
+	CodeCanceled    = "canceled"    // 499 the caller hung up
+	CodeOverloaded  = "overloaded"  // 503 no room
+	CodeUnavailable = "unavailable" // 503 the target is not up
+	CodeBadRequest  = "bad_request" // 400
+	CodeDenied      = "denied"      // 403
+	CodeNotFound    = "not_found"   // 404 no such pool, worker, command or page
+	CodeBadMethod   = "bad_method"  // 405
+	CodeStale       = "stale"       // 409 that generation is gone
+	CodeConflict    = "conflict"    // 409 the supervisor is stopping, or the request names no one pool
+	CodeTooLarge    = "too_large"   // 413
+	CodeInternal    = "internal"    // 500 a fault of brood
+)
