@@ -104,8 +104,8 @@ const (
 	DefaultMaxInflight = 64
 	DefaultChunk       = 64 << 10
 
-	minChunk = 1 << 10
-	maxHello = 64 << 10 // a HELLO is one frame, whatever chunk will be agreed
+	minChunk = DefaultChunk // a sender need not wait for the HELLO that would ask for less
+	maxHello = 64 << 10     // a HELLO is one frame, whatever chunk will be agreed
 	// maxCommands bounds what a worker may register, so that what is kept of it
 	// is bounded.
 	maxCommands = 256

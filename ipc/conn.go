@@ -1,0 +1,328 @@
+package ipc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Config is how one end behaves. The functions are called one at a time by the
+// connection's reader: they must not block, and not call Close.
+type Config struct {
+	Role  Role  // which end this is
+	Hello Hello // what it says of itself; zero limits are the defaults
+
+	Handler Handler     // answers the peer's calls; nil: ErrUnknownCommand
+	Pong    func() Pong // what to tell a ping; nil: nothing
+
+	OnHello func(Hello)               // the peer's HELLO, limits filled in
+	OnReady func()                    // supervisor only
+	OnEvent func(Event)               // supervisor only; Payload is valid until it returns
+	OnDrain func(grace time.Duration) // worker only
+	// OnPong answers SendPing.
+	OnPong func(token uint32, rtt time.Duration, p Pong)
+	// OnClose is called exactly once, last of all, with what ended the
+	// connection: io.EOF, ErrClosed, a *ProtocolError or a read error.
+	OnClose func(error)
+}
+
+// ErrClosed is what ended a connection that this end closed.
+var ErrClosed = errors.New("ipc: connection closed")
+
+// Conn is one end of a connection. All methods may be called from any
+// goroutine.
+type Conn struct {
+	cfg  Config
+	file *os.File // closed by end, once
+	raw  syscall.RawConn
+
+	ctx    context.Context // ends with the connection; parent of every handler's
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed when reader and writer have returned
+	wg     sync.WaitGroup
+
+	maxMessage  int // bytes accepted of one message
+	maxInflight int // calls accepted at once
+	chunk       uint32
+
+	greeted chan struct{} // closed when peer is set
+
+	// Owned by the reader.
+	read    int64 // bytes before the frame at hand
+	partial assembly
+
+	mu       sync.Mutex
+	err      error // what ended the connection; nil while it lives
+	peer     Hello // valid once greeted is closed
+	nextID   uint32
+	calls    map[uint32]*pending // ours, until their terminal frame
+	serving  map[uint32]*serving // the peer's, until their terminal frame
+	refusing bool                // new calls are answered with ErrUnavailable
+	idle     chan struct{}       // closed while refusing and nothing is served; nil before
+	pings    []ping              // sent and not answered, oldest first
+	lastPing uint32              // token
+	out      outbox
+}
+
+// pending is a call of ours. Its fields are guarded by Conn.mu.
+type pending struct {
+	command string
+	msg     *outgoing
+	answer  chan answer // has room for the one terminal frame; nil once abandoned
+}
+
+type answer struct {
+	msg Message
+	err error
+}
+
+// serving is a call of the peer's.
+type serving struct {
+	cancel  context.CancelCauseFunc
+	started time.Time
+}
+
+// ping is one that waits for its PONG.
+type ping struct {
+	token uint32
+	at    time.Time
+	wait  chan<- pongAt // nil: OnPong is told
+}
+
+type pongAt struct {
+	rtt  time.Duration
+	pong Pong
+}
+
+// maxPings bounds what is remembered of pings that nobody answers.
+const maxPings = 32
+
+// NewConn says HELLO and starts reading. It takes f over, a non-blocking
+// stream socket, and closes it when the connection ends.
+func NewConn(f *os.File, cfg Config) (*Conn, error) {
+	if cfg.Role != Supervisor && cfg.Role != Worker {
+		f.Close()
+		return nil, fmt.Errorf("ipc: Config.Role is %v; set it to Supervisor or Worker", cfg.Role)
+	}
+	cfg.Hello = cfg.Hello.withDefaults()
+	if bad := cfg.Hello.check(); bad != "" {
+		f.Close()
+		return nil, fmt.Errorf("ipc: Config.Hello: %s", bad)
+	}
+	hello, err := JSON(cfg.Hello)
+	if err == nil && len(hello.Payload) > maxHello {
+		err = fmt.Errorf("ipc: Config.Hello is %d bytes, at most %d fit; shorten the help texts", len(hello.Payload), maxHello)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("ipc: %w", err)
+	}
+	c := &Conn{
+		cfg: cfg, file: f, raw: raw,
+		done:    make(chan struct{}),
+		greeted: make(chan struct{}),
+		// What the peer may send before it has read this end's HELLO is bounded
+		// by the defaults, so they are accepted in any case.
+		maxMessage:  max(cfg.Hello.MaxMessage, DefaultMaxMessage),
+		maxInflight: cfg.Hello.MaxInflight,
+		chunk:       uint32(cfg.Hello.Chunk),
+		calls:       map[uint32]*pending{},
+		serving:     map[uint32]*serving{},
+	}
+	c.nextID = uint32(cfg.Role) // supervisor 1, 3, 5 …; worker 2, 4, 6 …
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.wg.Add(1)
+	c.out.urgent = AppendFrame(nil, Frame{Header: Header{Type: TypeHello, Codec: CodecJSON}, Payload: hello.Payload})
+	c.flush()
+	go c.readLoop()
+	return c, nil
+}
+
+// Peer is what the other end said in its HELLO, limits filled in; false before
+// it has come.
+func (c *Conn) Peer() (Hello, bool) {
+	select {
+	case <-c.greeted:
+		return c.peer, true
+	default:
+		return Hello{}, false
+	}
+}
+
+// Done is closed when the connection has ended and OnClose has returned.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err is what ended the connection, nil while it lives.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close ends the connection at once and waits until its reader and writer have
+// returned. Handlers still running have had their context canceled; they are
+// not waited for.
+func (c *Conn) Close() error {
+	c.end(ErrClosed)
+	<-c.done
+	return nil
+}
+
+// end closes the descriptor and ends every open call, once.
+func (c *Conn) end(cause error) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.err = cause
+	calls := c.calls
+	c.calls = nil
+	c.out.drop()
+	c.settleIdle()
+	for _, p := range calls {
+		if p.answer != nil {
+			p.answer <- answer{err: lost(p, cause)}
+		}
+	}
+	c.mu.Unlock()
+	c.cancel(cause)
+	c.file.Close()
+}
+
+// lost is the outcome of a call whose connection ended. The caller holds mu.
+func lost(p *pending, cause error) *CallError {
+	e := &CallError{Command: p.command, Code: ErrLost, Message: "the connection ended: " + cause.Error()}
+	if !p.msg.written {
+		e.Started = StartedNo
+	}
+	return e
+}
+
+// Ready tells the supervisor that this worker serves from now on.
+func (c *Conn) Ready() error { return c.control(Header{Type: TypeReady}) }
+
+// Drain asks the worker to take no new work, finish and exit within grace.
+func (c *Conn) Drain(grace time.Duration) error {
+	return c.control(Header{Type: TypeDrain, Arg: millis(grace)})
+}
+
+// Event tells the supervisor something. It fails with ErrOverloaded when more
+// is waiting to be written than the bound allows.
+func (c *Conn) Event(name string, m Message) error {
+	if !ValidName(name) {
+		return fmt.Errorf("ipc: event name %q: 1 to %d bytes of printable ASCII without spaces", name, maxName)
+	}
+	if len(name)+len(m.Payload) > int(c.chunk) {
+		return &CallError{Code: ErrTooLarge, Message: fmt.Sprintf("an event of %d bytes, at most %d", len(m.Payload), c.chunk), Started: StartedNo}
+	}
+	return c.urgent(Frame{Header: Header{Type: TypeEvent, Codec: m.Codec}, Name: []byte(name), Payload: m.Payload})
+}
+
+// Ping measures a round trip. The answer comes from the peer's reader, so it
+// says that the process runs, not that its commands do.
+func (c *Conn) Ping(ctx context.Context) (time.Duration, Pong, error) {
+	wait := make(chan pongAt, 1)
+	if _, err := c.sendPing(wait); err != nil {
+		return 0, Pong{}, err
+	}
+	select {
+	case p := <-wait:
+		return p.rtt, p.pong, nil
+	case <-ctx.Done():
+		return 0, Pong{}, &CallError{Code: ctxCode(ctx), Message: "no answer to a ping"}
+	case <-c.ctx.Done():
+		return 0, Pong{}, &CallError{Code: ErrLost, Message: "the connection ended: " + context.Cause(c.ctx).Error()}
+	}
+}
+
+// SendPing sends a ping and returns its token; OnPong is called with it when
+// the answer comes, if it comes. It fails with ErrOverloaded when the peer has
+// not read for so long that there is no room.
+func (c *Conn) SendPing() (token uint32, err error) { return c.sendPing(nil) }
+
+func (c *Conn) sendPing(wait chan<- pongAt) (uint32, error) {
+	c.mu.Lock()
+	c.lastPing++
+	token := c.lastPing
+	if len(c.pings) >= maxPings {
+		c.pings = append(c.pings[:0], c.pings[1:]...)
+	}
+	c.pings = append(c.pings, ping{token, time.Now(), wait})
+	c.mu.Unlock()
+	return token, c.control(Header{Type: TypePing, Arg: token})
+}
+
+// onPong pairs an answer with its ping. One nobody waits for is dropped: it
+// came after its time.
+func (c *Conn) onPong(token uint32, p Pong) {
+	now := time.Now()
+	c.mu.Lock()
+	for i, sent := range c.pings {
+		if sent.token != token {
+			continue
+		}
+		c.pings = append(c.pings[:i], c.pings[i+1:]...)
+		c.mu.Unlock()
+		if sent.wait != nil {
+			sent.wait <- pongAt{now.Sub(sent.at), p}
+		} else if c.cfg.OnPong != nil {
+			c.cfg.OnPong(token, now.Sub(sent.at), p)
+		}
+		return
+	}
+	c.mu.Unlock()
+}
+
+// control sends a frame without a body.
+func (c *Conn) control(h Header) error { return c.urgent(Frame{Header: h}) }
+
+// urgent puts f ahead of all waiting messages.
+func (c *Conn) urgent(f Frame) error {
+	c.mu.Lock()
+	if c.err != nil {
+		defer c.mu.Unlock()
+		return fmt.Errorf("ipc: %v not sent: %w", f.Type, c.err)
+	}
+	if !c.out.room(len(f.Name) + len(f.Payload)) {
+		defer c.mu.Unlock()
+		return &CallError{Code: ErrOverloaded, Message: f.Type.String() + " not sent: the peer does not read", Started: StartedNo}
+	}
+	c.out.urgent = AppendFrame(c.out.urgent, f)
+	c.mu.Unlock()
+	c.flush()
+	return nil
+}
+
+func millis(d time.Duration) uint32 {
+	ms := (d + time.Millisecond - 1) / time.Millisecond
+	return uint32(min(max(ms, 0), 1<<32-1))
+}
+
+func ctxCode(ctx context.Context) Code {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return ErrTimeout
+	}
+	return ErrCanceled
+}
+
+// decodeJSON reads a frame's JSON payload; none at all leaves v as it is.
+func decodeJSON(f Frame, v any) *breach {
+	if len(f.Payload) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(f.Payload, v); err != nil {
+		return broke("json", HeaderSize+len(f.Name), "%v: %v", f.Type, err)
+	}
+	return nil
+}

@@ -1,0 +1,297 @@
+package ipc
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reading. One goroutine reads, checks and hands on. It holds a buffer only
+// while there is something in it, so that an idle connection costs none.
+
+// readBuffers hold one frame of the default size; a connection that accepts
+// larger ones makes its own.
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, HeaderSize+DefaultChunk); return &b }}
+
+// inbuf is the bytes read and not yet used: (*buf)[r:w].
+type inbuf struct {
+	buf  *[]byte // nil while empty
+	r, w int
+	size int
+}
+
+func (b *inbuf) get() {
+	if b.buf != nil {
+		return
+	}
+	if b.size == HeaderSize+DefaultChunk {
+		b.buf = readBuffers.Get().(*[]byte)
+		return
+	}
+	own := make([]byte, b.size)
+	b.buf = &own
+}
+
+func (b *inbuf) put() {
+	if b.buf != nil && b.size == HeaderSize+DefaultChunk {
+		readBuffers.Put(b.buf)
+	}
+	b.buf, b.r, b.w = nil, 0, 0
+}
+
+func (b *inbuf) bytes() []byte {
+	if b.buf == nil {
+		return nil
+	}
+	return (*b.buf)[b.r:b.w]
+}
+
+// compact moves what is left to the front, so that a whole frame has room.
+func (b *inbuf) compact() {
+	if b.r > 0 {
+		b.w = copy(*b.buf, (*b.buf)[b.r:b.w])
+		b.r = 0
+	}
+}
+
+func (c *Conn) readLoop() {
+	cause := c.readFrames()
+	c.end(cause)
+	c.wg.Done()
+	c.wg.Wait()
+	if c.cfg.OnClose != nil {
+		c.cfg.OnClose(c.Err())
+	}
+	close(c.done)
+}
+
+// readFrames returns what ended the connection.
+func (c *Conn) readFrames() error {
+	in := &inbuf{size: HeaderSize + int(c.chunk)}
+	defer in.put()
+	for {
+		n, err := c.fill(in)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			if len(in.bytes()) > 0 || c.partial.active {
+				return io.ErrUnexpectedEOF
+			}
+			return io.EOF
+		}
+		for {
+			f, size, br := parseFrame(in.bytes(), c.chunk)
+			if br == nil && size > 0 {
+				br = c.accept(f)
+			}
+			if br != nil {
+				return br.located(c.read)
+			}
+			if size == 0 {
+				break
+			}
+			c.read += int64(size)
+			in.r += size
+		}
+		if len(in.bytes()) == 0 {
+			in.put()
+		} else {
+			in.compact()
+		}
+	}
+}
+
+// fill reads what is there, waiting for at least a byte; 0 is the end.
+func (c *Conn) fill(in *inbuf) (n int, err error) {
+	rawErr := c.raw.Read(func(fd uintptr) bool {
+		held := in.buf != nil
+		in.get()
+		for {
+			n, err = unix.Read(int(fd), (*in.buf)[in.w:])
+			if err == unix.EINTR {
+				continue
+			}
+			if err == unix.EAGAIN {
+				if !held {
+					in.put()
+				}
+				return false
+			}
+			return true
+		}
+	})
+	switch {
+	case rawErr != nil:
+		if errors.Is(rawErr, os.ErrClosed) {
+			return 0, ErrClosed
+		}
+		return 0, rawErr
+	case err == unix.ECONNRESET: // the peer closed with unread bytes of ours: no different from EOF
+		return 0, nil
+	case err != nil:
+		return 0, os.NewSyscallError("read", err)
+	}
+	in.w += n
+	return n, nil
+}
+
+// accept acts on one frame. Frame bytes are the reader's buffer: what outlives
+// the call is copied.
+func (c *Conn) accept(f Frame) *breach {
+	_, greeted := c.Peer()
+	if !greeted && f.Type != TypeHello {
+		return broke("hello-first", 2, "the first frame is HELLO, got %v", f.Type)
+	}
+	if !f.Type.known() {
+		return nil
+	}
+	if from := shapes[f.Type].from; from != 0 && from != c.cfg.Role.peer() {
+		return broke("direction", 2, "%v is not the %v's to send", f.Type, c.cfg.Role.peer())
+	}
+	if shapes[f.Type].more {
+		return c.acceptPart(f)
+	}
+	if shapes[f.Type].name && len(f.Name) == 0 {
+		return broke("name", 16, "%v needs a name", f.Type)
+	}
+	switch f.Type {
+	case TypeHello:
+		return c.acceptHello(f)
+	case TypeReady:
+		if c.cfg.OnReady != nil {
+			c.cfg.OnReady()
+		}
+	case TypePing:
+		return c.answerPing(f.Arg)
+	case TypePong:
+		var p Pong
+		if br := decodeJSON(f, &p); br != nil {
+			return br
+		}
+		c.onPong(f.Arg, p)
+	case TypeError:
+		return c.acceptError(f)
+	case TypeCancel:
+		c.cancelServing(f.ID)
+	case TypeEvent:
+		if c.cfg.OnEvent != nil {
+			c.cfg.OnEvent(Event{string(f.Name), Message{f.Codec, f.Payload}})
+		}
+	case TypeDrain:
+		if c.cfg.OnDrain != nil {
+			c.cfg.OnDrain(time.Duration(f.Arg) * time.Millisecond)
+		}
+	}
+	return nil
+}
+
+func (c *Conn) acceptHello(f Frame) *breach {
+	if _, greeted := c.Peer(); greeted {
+		return broke("hello", 2, "HELLO comes once")
+	}
+	var h Hello
+	if len(f.Payload) == 0 {
+		return broke("hello", 4, "HELLO carries JSON")
+	}
+	if br := decodeJSON(f, &h); br != nil {
+		return br
+	}
+	h = h.withDefaults()
+	if bad := h.check(); bad != "" {
+		return broke("hello", HeaderSize, "%s", bad)
+	}
+	c.mu.Lock()
+	c.peer = h
+	c.mu.Unlock()
+	close(c.greeted)
+	if c.cfg.OnHello != nil {
+		c.cfg.OnHello(h)
+	}
+	return nil
+}
+
+func (c *Conn) answerPing(token uint32) *breach {
+	f := Frame{Header: Header{Type: TypePong, Arg: token}}
+	if c.cfg.Pong != nil {
+		if p := c.cfg.Pong(); p != (Pong{}) {
+			m, err := JSON(p)
+			if err == nil && len(m.Payload) <= DefaultChunk {
+				f.Codec, f.Payload = CodecJSON, m.Payload
+			}
+		}
+	}
+	err := c.urgent(f)
+	if errors.Is(err, ErrOverloaded) {
+		return broke("unread", 0, "more than %d bytes of answers wait and the peer does not read them", maxUrgent-len(f.Payload))
+	}
+	return nil
+}
+
+func (c *Conn) acceptError(f Frame) *breach {
+	var body errorBody
+	if br := decodeJSON(f, &body); br != nil {
+		return br
+	}
+	return c.finish(f.ID, answer{err: &CallError{
+		Code: Code(f.Name), Message: body.Message, Details: body.Details, Started: ParseStarted(body.Started),
+	}})
+}
+
+// assembly is the one message that is coming in over several frames. A second
+// may not begin before it is whole, so one buffer, bounded by maxMessage, is
+// all that a peer can make this end hold.
+type assembly struct {
+	active bool
+	first  Header
+	name   string
+	buf    []byte
+}
+
+// acceptPart takes a frame of a CALL or a RESULT, which may go on.
+func (c *Conn) acceptPart(f Frame) *breach {
+	a := &c.partial
+	more := f.Flags&FlagMore != 0
+	if a.active && a.first.Type == f.Type && a.first.ID == f.ID {
+		switch {
+		case f.NLen != 0 || f.Arg != 0 || f.Codec != a.first.Codec:
+			return broke("continuation", 12, "the next frame of %v %d repeats type, id and codec and leaves arg and name out", f.Type, f.ID)
+		case len(a.buf)+len(f.Payload) > c.maxMessage:
+			return broke("message", 4, "%v %d is longer than %d bytes", f.Type, f.ID, c.maxMessage)
+		}
+		a.buf = append(a.buf, f.Payload...)
+		if more {
+			return nil
+		}
+		whole := *a
+		*a = assembly{}
+		return c.acceptMessage(whole.first, whole.name, whole.buf)
+	}
+	if f.Type == TypeCall && f.NLen == 0 {
+		return broke("name", 16, "CALL needs a name")
+	}
+	if f.Type == TypeResult && !c.open(f.ID) {
+		return broke("answer", 8, "an answer to call %d, which is not open", f.ID)
+	}
+	payload := append([]byte(nil), f.Payload...)
+	if !more {
+		return c.acceptMessage(f.Header, string(f.Name), payload)
+	}
+	if a.active {
+		return broke("interleave", 3, "%v %d begins before %v %d is whole", f.Type, f.ID, a.first.Type, a.first.ID)
+	}
+	*a = assembly{active: true, first: f.Header, name: string(f.Name), buf: payload}
+	return nil
+}
+
+func (c *Conn) acceptMessage(h Header, name string, payload []byte) *breach {
+	m := Message{h.Codec, payload}
+	if h.Type == TypeResult {
+		return c.finish(h.ID, answer{msg: m})
+	}
+	return c.serve(h.ID, h.Arg, &Call{name, m})
+}
