@@ -18,12 +18,12 @@ type Config struct {
 	Hello Hello // what it says of itself; zero limits are the defaults
 
 	Handler Handler     // answers the peer's calls; nil: ErrUnknownCommand
-	Pong    func() Pong // what to tell a ping; nil: nothing
+	Pong    func() Pong // beat and status for a PONG, the rest is filled in; nil: none
 
 	OnHello func(Hello)               // the peer's HELLO, limits filled in
 	OnReady func()                    // supervisor only
 	OnEvent func(Event)               // supervisor only; Payload is valid until it returns
-	OnDrain func(grace time.Duration) // worker only
+	OnDrain func(grace time.Duration) // worker only; new calls are refused already
 	// OnPong answers SendPing.
 	OnPong func(token uint32, rtt time.Duration, p Pong)
 	// OnClose is called exactly once, last of all, with what ended the

@@ -183,6 +183,7 @@ func (c *Conn) accept(f Frame) *breach {
 			c.cfg.OnEvent(Event{string(f.Name), Message{f.Codec, f.Payload}})
 		}
 	case TypeDrain:
+		c.Refuse()
 		if c.cfg.OnDrain != nil {
 			c.cfg.OnDrain(time.Duration(f.Arg) * time.Millisecond)
 		}
@@ -217,12 +218,18 @@ func (c *Conn) acceptHello(f Frame) *breach {
 
 func (c *Conn) answerPing(token uint32) *breach {
 	f := Frame{Header: Header{Type: TypePong, Arg: token}}
+	var p Pong
 	if c.cfg.Pong != nil {
-		if p := c.cfg.Pong(); p != (Pong{}) {
-			m, err := JSON(p)
-			if err == nil && len(m.Payload) <= DefaultChunk {
-				f.Codec, f.Payload = CodecJSON, m.Payload
-			}
+		p = c.cfg.Pong()
+	}
+	var oldest time.Time
+	if p.Inflight, oldest = c.Inflight(); p.Inflight > 0 {
+		p.OldestMS = time.Since(oldest).Milliseconds()
+	}
+	if p != (Pong{}) {
+		m, err := JSON(p)
+		if err == nil && len(m.Payload) <= DefaultChunk {
+			f.Codec, f.Payload = CodecJSON, m.Payload
 		}
 	}
 	err := c.urgent(f)

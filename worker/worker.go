@@ -236,7 +236,6 @@ func (w *Worker) Draining() <-chan struct{} { return w.draining }
 func (w *Worker) beginDrain(grace time.Duration) {
 	w.drain.Do(func() {
 		w.grace = grace
-		w.conn.Refuse()
 		close(w.draining)
 	})
 }
@@ -277,11 +276,7 @@ func (w *Worker) Wait(ctx context.Context) error {
 func (w *Worker) gone() error { return fmt.Errorf("%w: %w", ErrSupervisorGone, w.conn.Err()) }
 
 func (w *Worker) pong() ipc.Pong {
-	n, oldest := w.conn.Inflight()
-	p := ipc.Pong{Inflight: n}
-	if n > 0 {
-		p.OldestMS = time.Since(oldest).Milliseconds()
-	}
+	var p ipc.Pong
 	if beat := w.beat.Load(); beat != 0 {
 		ms := (time.Since(epoch) - time.Duration(beat)).Milliseconds()
 		p.BeatMS = &ms
