@@ -1,0 +1,132 @@
+// Package lifecycle decides: what becomes of every slot when something
+// happens. It is a pure step machine, (now, event) -> effects: it does no I/O,
+// starts no goroutine and reads no clock; its one source of chance is handed
+// in. The supervisor's loop feeds it and carries its effects out.
+//
+// What it holds (the laws):
+//
+//   - a slot never has two live processes; an event of another generation than
+//     the live one changes nothing;
+//   - a stop always ends: DRAIN, signal, SIGKILL, each with a deadline;
+//   - what the operator wants (up, down) is kept apart from what is;
+//   - a restart of a pool goes one slot at a time and stops at the first that
+//     does not become ready.
+package lifecycle
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+)
+
+// State is what a slot is doing.
+type State string
+
+const (
+	Stopped  State = "stopped"  // nothing runs and nothing is meant to
+	Starting State = "starting" // a process was ordered and is not ready yet
+	Ready    State = "ready"    // it may be given work
+	Stopping State = "stopping" // it has been asked to go, one way or another
+	Backoff  State = "backoff"  // it died; the next try waits
+	Failed   State = "failed"   // it died too often, or said not to try again
+	Done     State = "done"     // it has done its work and is not to run again
+)
+
+// Want is what the operator wants of a slot.
+type Want string
+
+const (
+	Up   Want = "up"
+	Down Want = "down"
+)
+
+// Slot names a place in a pool.
+type Slot struct {
+	Pool string
+	N    int
+}
+
+func (s Slot) String() string { return fmt.Sprintf("%s/%d", s.Pool, s.N) }
+
+// ID names one process that is or was in a slot.
+type ID struct {
+	Slot
+	Generation uint64
+}
+
+func (id ID) String() string { return fmt.Sprintf("%v#%d", id.Slot, id.Generation) }
+
+// Policy is what a pool's configuration asks for. All fields are set.
+type Policy struct {
+	Auto, Alive bool          // ready when: auto, alive; neither: hello
+	Boot        time.Duration // from spawn to ready
+
+	Ping        time.Duration // between pings; negative: none
+	PingTimeout time.Duration
+	Failures    int  // missed PONGs in a row that act
+	Observe     bool // they only tell
+
+	OnFailureOnly, Never   bool // restart when; neither: always
+	BackoffMin, BackoffMax time.Duration
+	Stable                 time.Duration
+	Budget                 int // negative: no limit
+	Window                 time.Duration
+	GiveUp                 []int // exit codes
+
+	StopSignal  syscall.Signal
+	StopTimeout time.Duration
+}
+
+const (
+	// plainAlive is how long a plain worker must live to be ready.
+	plainAlive = time.Second
+	// parting is how long a worker that has closed its connection has to exit.
+	parting = time.Second
+	// killAgain is how often SIGKILL is repeated for a process that will not go.
+	killAgain = 5 * time.Second
+)
+
+// Exit is how a process ended.
+type Exit struct {
+	Generation uint64
+	PID        int
+	Code       int            // -1: by a signal, or never started
+	Signal     syscall.Signal // 0: none
+	Core       bool
+	Err        string // it could not be started
+	At         time.Time
+	Uptime     time.Duration
+}
+
+// Failure reports whether the exit was anything but code 0.
+func (e Exit) Failure() bool { return e.Code != 0 }
+
+func (e Exit) String() string {
+	switch {
+	case e.Err != "":
+		return e.Err
+	case e.Signal != 0 && e.Core:
+		return fmt.Sprintf("killed by %s (core dumped)", SignalName(e.Signal))
+	case e.Signal != 0:
+		return "killed by " + SignalName(e.Signal)
+	}
+	return fmt.Sprintf("exit code %d", e.Code)
+}
+
+// View is all there is to know of a slot at one moment.
+type View struct {
+	Slot
+	State      State
+	Want       Want
+	Since      time.Time
+	Reason     string
+	Generation uint64 // of the newest process; 0: there was none
+	PID        int    // 0: none runs
+	Spawned    time.Time
+	Greeted    bool // the process has said HELLO
+	Suspect    bool // its last ping was missed
+	Hung       bool // so many were missed that it counts as unresponsive
+	Restarts   int
+	RetryAt    time.Time // backoff: of the next try
+	LastExit   *Exit
+}
