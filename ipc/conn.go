@@ -20,6 +20,8 @@ type Config struct {
 	Handler Handler     // answers the peer's calls; nil: ErrUnknownCommand
 	Pong    func() Pong // beat and status for a PONG, the rest is filled in; nil: none
 
+	// OnOpen is given the connection before anything is read.
+	OnOpen  func(*Conn)
 	OnHello func(Hello)               // the peer's HELLO, limits filled in
 	OnReady func()                    // supervisor only
 	OnEvent func(Event)               // supervisor only; Payload is valid until it returns
@@ -143,6 +145,9 @@ func NewConn(f *os.File, cfg Config) (*Conn, error) {
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.wg.Add(1)
 	c.out.urgent = AppendFrame(nil, Frame{Header: Header{Type: TypeHello, Codec: CodecJSON}, Payload: hello.Payload})
+	if cfg.OnOpen != nil {
+		cfg.OnOpen(c)
+	}
 	c.flush()
 	go c.readLoop()
 	return c, nil

@@ -162,8 +162,9 @@ func (w *Worker) Start() error {
 	}
 	w.self = selfFromEnv()
 	w.draining = make(chan struct{})
-	w.conn, err = ipc.NewConn(f, ipc.Config{
-		Role: ipc.Worker,
+	_, err = ipc.NewConn(f, ipc.Config{
+		Role:   ipc.Worker,
+		OnOpen: func(c *ipc.Conn) { w.conn = c },
 		Hello: ipc.Hello{
 			PID: os.Getpid(), SDK: "brood-go/" + version(), Commands: w.commands, MaxInflight: w.MaxInflight,
 		},

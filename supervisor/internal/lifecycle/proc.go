@@ -272,6 +272,9 @@ func (p *proc) overdue() {
 // ended: the process is gone, or was never there.
 func (p *proc) ended(e Exit) {
 	s := p.slot
+	if p.phase == parted { // it did go by itself: the exit says all
+		p.fault, p.why = false, ""
+	}
 	e.Generation, e.PID, e.At = p.id.Generation, p.pid, p.now()
 	if !p.spawnedAt.IsZero() {
 		e.Uptime = p.now().Sub(p.spawnedAt)

@@ -1,0 +1,179 @@
+// Package capture drains what workers print. A worker is never held up: its
+// pipes are always read, lines that can't be passed on in time are dropped,
+// counted and told, and everything kept is bounded.
+package capture
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxLine is where a longer line is broken, in bytes.
+	maxLine = 16 << 10
+	// tailLines and tailLine bound what is remembered of a stream.
+	tailLines = 10
+	tailLine  = 512
+)
+
+// Stream is one pipe from a worker. The zero value is not usable.
+type Stream struct {
+	read   *os.File // closed by the reader
+	prefix string
+	to     *Sink
+	done   chan struct{}
+
+	// Owned by the reader.
+	partial []byte // a line whose end has not come
+
+	mu   sync.Mutex
+	tail [][]byte // the last lines, oldest first
+}
+
+// Pipe makes a stream whose lines go to sink behind prefix, and the end to
+// hand to the worker, which is blocking, as programs expect. The caller closes
+// write at once after the start, and calls Run.
+func Pipe(prefix string, to *Sink) (s *Stream, write *os.File, err error) {
+	var fds [2]int
+	if err := pipe(fds[:]); err != nil {
+		return nil, nil, os.NewSyscallError("pipe", err)
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		unix.Close(fds[0])
+		unix.Close(fds[1])
+		return nil, nil, os.NewSyscallError("fcntl", err)
+	}
+	s = &Stream{
+		read: os.NewFile(uintptr(fds[0]), "worker-output"), prefix: prefix, to: to, done: make(chan struct{}),
+	}
+	return s, os.NewFile(uintptr(fds[1]), "worker-output-write"), nil
+}
+
+// Abort closes a stream that was never run.
+func (s *Stream) Abort() {
+	s.read.Close()
+	close(s.done)
+}
+
+// Finish has the stream end at the latest after linger, even though a
+// grandchild may hold the other end for ever.
+func (s *Stream) Finish(linger time.Duration) {
+	_ = s.read.SetReadDeadline(time.Now().Add(linger)) // fails once it is closed
+}
+
+// Done is closed when the stream has ended.
+func (s *Stream) Done() <-chan struct{} { return s.done }
+
+// Tail returns the last lines, oldest first.
+func (s *Stream) Tail() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lines := make([]string, len(s.tail))
+	for i, l := range s.tail {
+		lines[i] = string(l)
+	}
+	return lines
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// Run reads until the end. A buffer is held only while there is something in
+// it: a thousand silent workers cost none.
+func (s *Stream) Run() {
+	defer close(s.done)
+	defer s.read.Close()
+	raw, err := s.read.SyscallConn()
+	if err != nil {
+		return
+	}
+	for {
+		var buf *[]byte
+		var n int
+		var readErr error
+		err := raw.Read(func(fd uintptr) bool {
+			buf = buffers.Get().(*[]byte)
+			for {
+				n, readErr = unix.Read(int(fd), *buf)
+				if readErr != unix.EINTR {
+					break
+				}
+			}
+			if readErr == unix.EAGAIN {
+				buffers.Put(buf)
+				buf = nil
+				return false
+			}
+			return true
+		})
+		if err == nil && readErr == nil && n > 0 {
+			s.split((*buf)[:n])
+		}
+		if buf != nil {
+			buffers.Put(buf)
+		}
+		if err != nil || readErr != nil || n == 0 {
+			if len(s.partial) > 0 {
+				s.line(s.partial)
+				s.partial = nil
+			}
+			return
+		}
+	}
+}
+
+// split passes whole lines on and keeps the rest.
+func (s *Stream) split(b []byte) {
+	for len(b) > 0 {
+		end := bytes.IndexByte(b, '\n')
+		if end >= 0 && len(s.partial) == 0 && end <= maxLine {
+			s.line(b[:end])
+			b = b[end+1:]
+			continue
+		}
+		take := end
+		if end < 0 {
+			take = len(b)
+		}
+		take = min(take, maxLine-len(s.partial))
+		s.partial = append(s.partial, b[:take]...)
+		b = b[take:]
+		atEnd := len(b) > 0 && b[0] == '\n'
+		if atEnd {
+			b = b[1:]
+		}
+		if atEnd || len(s.partial) == maxLine {
+			s.line(s.partial)
+			s.partial = s.partial[:0]
+		}
+	}
+	if len(s.partial) == 0 {
+		s.partial = nil
+	}
+}
+
+func (s *Stream) line(b []byte) {
+	b = bytes.TrimSuffix(b, []byte{'\r'})
+	s.remember(b)
+	s.to.line(s.prefix, b)
+}
+
+func (s *Stream) remember(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b = b[:min(len(b), tailLine)]
+	if len(s.tail) < tailLines {
+		s.tail = append(s.tail, append([]byte(nil), b...))
+		return
+	}
+	oldest := append(s.tail[0][:0], b...)
+	copy(s.tail, s.tail[1:])
+	s.tail[tailLines-1] = oldest
+}
+
+// String names the stream by its prefix, for messages.
+func (s *Stream) String() string { return fmt.Sprintf("output of %s", s.prefix) }

@@ -1,0 +1,243 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"example.com/brood/ipc"
+	"example.com/brood/supervisor/internal/capture"
+	"example.com/brood/supervisor/internal/lifecycle"
+	"example.com/brood/supervisor/internal/process"
+)
+
+// live is one process and all that hangs on it: its connection, its output,
+// its end. It is made by spawn and lets go of everything by itself once the
+// process has ended.
+type live struct {
+	id   lifecycle.ID
+	proc *process.Process
+	conn *ipc.Conn
+	out  *capture.Stream
+	err  *capture.Stream
+
+	outSink, errSink *capture.Sink
+
+	gone   chan struct{} // closed when the process has ended
+	pinged atomic.Uint32 // token of the loop's last ping
+	pong   atomic.Pointer[pong]
+	status atomic.Pointer[string]
+	ended  *ExitStatus // set before the event Exited is posted
+}
+
+// pong is the last answer to a ping.
+type pong struct {
+	ipc.Pong
+	rtt time.Duration
+	at  time.Time
+}
+
+const (
+	// linger is how long the output and the connection of a process that has
+	// ended are read on. All it wrote is there already; only a grandchild that
+	// holds the other end makes the wait last.
+	linger = 20 * time.Millisecond
+	// closing is how long a worker that has closed its connection may take to
+	// be seen to have exited, before it counts as having hung up.
+	closing = 100 * time.Millisecond
+	// maxStatus bounds what is kept of a worker's own words, in bytes.
+	maxStatus = 256
+)
+
+// spawn starts the process of id and posts what comes of it. It runs on the
+// spawner's thread.
+func (s *Supervisor) spawn(id lifecycle.ID) {
+	l, err := s.startLive(id)
+	if err != nil {
+		s.post(lifecycle.SpawnFailed{ID: id, Err: "it could not be started: " + err.Error()}, nil)
+		return
+	}
+	s.wg.Go(func() { s.attend(l) })
+}
+
+// startLive makes the pipes and the socketpair, starts the process, and closes
+// the process's ends here at once.
+func (s *Supervisor) startLive(id lifecycle.ID) (l *live, err error) {
+	l = &live{id: id, gone: make(chan struct{}), outSink: s.stdout, errSink: s.stderr}
+	out, outEnd, err := capture.Pipe(id.Slot.String(), s.stdout)
+	if err != nil {
+		return nil, err
+	}
+	defer outEnd.Close()
+	errs, errEnd, err := capture.Pipe(id.Slot.String(), s.stderr)
+	if err != nil {
+		out.Abort()
+		return nil, err
+	}
+	defer errEnd.Close()
+	parent, child, err := ipc.Pair()
+	if err != nil {
+		out.Abort()
+		errs.Abort()
+		return nil, err
+	}
+	defer child.Close()
+	l.proc, err = s.startProcess(id, outEnd, errEnd, child)
+	if err != nil {
+		parent.Close()
+		out.Abort()
+		errs.Abort()
+		return nil, err
+	}
+	l.out, l.err = out, errs
+	if _, err = ipc.NewConn(parent, s.connConfig(l)); err != nil { // this end's HELLO is at fault
+		_ = l.proc.Signal(syscall.SIGKILL)
+		_, _ = l.proc.Wait()
+		out.Abort()
+		errs.Abort()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (s *Supervisor) startProcess(id lifecycle.ID, out, errs, child *os.File) (*process.Process, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(child.Fd()), &st); err != nil {
+		return nil, os.NewSyscallError("fstat", err)
+	}
+	p := s.board(id.Slot).pool.config
+	env := environment(p.Env)
+	env = append(env,
+		fmt.Sprintf("BROOD_FD=3:%d", st.Ino),
+		"BROOD_WORKER="+id.Slot.String(),
+		"BROOD_POOL="+id.Pool,
+		fmt.Sprintf("BROOD_SLOT=%d", id.N),
+		fmt.Sprintf("BROOD_GENERATION=%d", id.Generation),
+	)
+	if s.cfg.Socket != "" {
+		env = append(env, "BROOD_SOCKET="+s.cfg.Socket)
+	}
+	return process.Start(process.Spec{
+		Command: p.Command, Dir: p.Dir, Env: env,
+		Stdin: s.devNull, Stdout: out, Stderr: errs, Extra: []*os.File{child},
+	})
+}
+
+// connConfig is what the supervisor's end of a connection does. Spawned is
+// posted before the first byte is read, so that it comes first.
+func (s *Supervisor) connConfig(l *live) ipc.Config {
+	return ipc.Config{
+		Role:    ipc.Supervisor,
+		Hello:   ipc.Hello{Worker: l.id.Slot.String(), Generation: l.id.Generation},
+		Handler: s.cfg.Handler,
+		OnOpen: func(c *ipc.Conn) {
+			l.conn = c
+			s.post(lifecycle.Spawned{ID: l.id, PID: l.proc.PID}, l)
+		},
+		OnHello: func(ipc.Hello) { s.post(lifecycle.Greeted{ID: l.id}, l) },
+		OnReady: func() { s.post(lifecycle.SaidReady{ID: l.id}, l) },
+		OnEvent: func(e ipc.Event) { s.workerEvent(l, e) },
+		OnPong: func(token uint32, rtt time.Duration, p ipc.Pong) {
+			if len(p.Status) > maxStatus {
+				p.Status = p.Status[:maxStatus]
+			}
+			l.pong.Store(&pong{p, rtt, time.Now()})
+			if p.Status != "" {
+				l.status.Store(&p.Status)
+			}
+			if token == l.pinged.Load() {
+				s.post(lifecycle.Ponged{ID: l.id}, l)
+			}
+		},
+		OnClose: func(err error) { s.connClosed(l, err) },
+	}
+}
+
+func (s *Supervisor) workerEvent(l *live, e ipc.Event) {
+	if e.Name == "status" {
+		text := string(e.Plain()[:min(len(e.Plain()), maxStatus)])
+		l.status.Store(&text)
+		return
+	}
+	s.cfg.Log.Debug("event", "worker", l.id.String(), "name", e.Name, "payload", string(e.Payload[:min(len(e.Payload), maxStatus)]))
+}
+
+// connClosed tells the loop, unless the process is just exiting, in which case
+// its exit says all there is to say, or was never more than a plain worker.
+func (s *Supervisor) connClosed(l *live, err error) {
+	if errors.Is(err, ipc.ErrClosed) {
+		return
+	}
+	if errors.Is(err, ipc.ErrProtocol) {
+		s.post(lifecycle.HungUp{ID: l.id, Breach: true, Reason: err.Error()}, l)
+		return
+	}
+	if _, greeted := l.conn.Peer(); !greeted {
+		return
+	}
+	timer := time.NewTimer(closing)
+	defer timer.Stop()
+	select {
+	case <-l.gone:
+	case <-timer.C:
+		s.post(lifecycle.HungUp{ID: l.id, Reason: "it has closed its connection"}, l)
+	}
+}
+
+// attend follows the process to its end. It owns the output's readers.
+func (s *Supervisor) attend(l *live) {
+	s.wg.Go(l.out.Run)
+	s.wg.Go(l.err.Run)
+	exit, err := l.proc.Wait()
+	if err != nil {
+		s.cfg.Log.Error("waiting for a worker", "worker", l.id.String(), "error", err)
+	}
+	close(l.gone)
+	l.out.Finish(linger)
+	l.err.Finish(linger)
+	timer := time.NewTimer(linger)
+	defer timer.Stop()
+	select {
+	case <-l.conn.Done():
+	case <-timer.C:
+		l.conn.Close()
+	}
+	<-l.out.Done()
+	<-l.err.Done()
+	l.ended = &ExitStatus{Stderr: l.err.Tail()}
+	s.post(lifecycle.Exited{ID: l.id, Code: exit.Code, Signal: exit.Signal, Core: exit.Core}, l)
+}
+
+func (l *live) drops() uint64 {
+	return l.outSink.Dropped(l.id.Slot.String()) + l.errSink.Dropped(l.id.Slot.String())
+}
+
+// describe adds what the worker has said of itself.
+func (l *live) describe(st *SlotStatus, v *lifecycle.View) {
+	if text := l.status.Load(); text != nil {
+		st.Status = *text
+	}
+	if !v.Greeted {
+		return
+	}
+	hello, _ := l.conn.Peer()
+	st.SDK, st.Commands = hello.SDK, hello.Commands
+	st.Inflight = l.conn.Open()
+	if p := l.pong.Load(); p != nil {
+		responsive := !v.Hung
+		st.Responsive = &responsive
+		st.PingRTT = p.rtt
+		if p.BeatMS != nil {
+			progressing := time.Duration(*p.BeatMS)*time.Millisecond+time.Since(p.at) < maxBeat
+			st.Progressing = &progressing
+		}
+	} else if v.Hung {
+		responsive := false
+		st.Responsive = &responsive
+	}
+}

@@ -1,0 +1,99 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+
+	"example.com/brood/supervisor/internal/lifecycle"
+)
+
+// Outcome is what became of an order in one slot.
+type Outcome string
+
+const (
+	OutcomeDone      Outcome = "done"
+	OutcomeUnchanged Outcome = "unchanged" // it was so already, or was not touched
+	OutcomeFailed    Outcome = "failed"    // it did not come to what was asked
+	OutcomeTimeout   Outcome = "timeout"   // it may still; the wait was over
+)
+
+// Result is one slot's part of an order.
+type Result struct {
+	Slot    SlotStatus // at the end of the wait
+	Outcome Outcome
+	Text    string // why not, when it is not done
+}
+
+// Start wants the named slots up. It waits until each is ready, or has died, or
+// ctx ends. What came before is forgiven: backoff and budget begin anew.
+func (s *Supervisor) Start(ctx context.Context, t Target) ([]Result, error) {
+	return s.order(ctx, lifecycle.Start, t)
+}
+
+// Stop wants the named slots down. It waits until each is empty, or ctx ends.
+func (s *Supervisor) Stop(ctx context.Context, t Target) ([]Result, error) {
+	return s.order(ctx, lifecycle.Stop, t)
+}
+
+// Restart replaces the workers of the named slots and waits until each is
+// ready, or ctx ends. A slot that is named itself is started if it was stopped.
+// Of several, those of a pool go one at a time, the next when the one before is
+// ready; the first that does not become so ends it and leaves the others as
+// they are.
+func (s *Supervisor) Restart(ctx context.Context, t Target) ([]Result, error) {
+	return s.order(ctx, lifecycle.Restart, t)
+}
+
+// order asks the loop and waits. When ctx ends first the order goes on, and
+// the results say what is so far.
+func (s *Supervisor) order(ctx context.Context, verb lifecycle.Verb, t Target) ([]Result, error) {
+	places, err := s.find(t)
+	if err != nil {
+		return nil, err
+	}
+	if v := places[0].view.Load(); t.Generation != 0 && t.Generation != v.Generation {
+		return nil, fmt.Errorf("%w: %v is gone, %v#%d is there", ErrStale, t, v.Slot, v.Generation)
+	}
+	if s.started.Load() == nil {
+		return nil, ErrStopping
+	}
+	slots := make([]lifecycle.Slot, len(places))
+	for i, pl := range places {
+		slots[i] = lifecycle.Slot{Pool: pl.pool.config.Name, N: pl.slot}
+	}
+	reply := make(chan []lifecycle.Result, 1)
+	if !s.send(input{event: lifecycle.Order{Op: s.lastOp.Add(1), Verb: verb, Slots: slots}, reply: reply}) {
+		return nil, ErrStopping
+	}
+	results := make([]Result, len(places))
+	select {
+	case settled := <-reply:
+		for i, r := range settled {
+			results[i] = Result{s.slotStatus(places[i]), Outcome(r.Outcome), r.Text}
+		}
+		return results, nil
+	case <-s.done:
+		return nil, ErrStopping
+	case <-ctx.Done():
+	}
+	for i, pl := range places {
+		st := s.slotStatus(pl)
+		results[i] = Result{st, OutcomeTimeout, "not done yet: " + notUp(pl.view.Load())}
+		if reached(verb, st) {
+			results[i] = Result{st, OutcomeDone, ""}
+		}
+	}
+	return results, nil
+}
+
+// reached reports whether a slot is where verb wants it, as far as one look
+// can tell.
+func reached(verb lifecycle.Verb, st SlotStatus) bool {
+	switch verb {
+	case lifecycle.Start:
+		return st.State == lifecycle.Ready
+	case lifecycle.Stop:
+		return st.State == lifecycle.Stopped
+	}
+	return false
+}

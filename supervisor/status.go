@@ -1,0 +1,145 @@
+package supervisor
+
+import (
+	"os"
+	"sync/atomic"
+	"time"
+
+	"example.com/brood/ipc"
+	"example.com/brood/supervisor/internal/lifecycle"
+)
+
+// State is what a slot is doing.
+type State = lifecycle.State
+
+// The states of a slot.
+const (
+	Stopped   = lifecycle.Stopped  // nothing runs and nothing is meant to
+	Starting  = lifecycle.Starting // a process was ordered and is not ready yet
+	IsReady   = lifecycle.Ready    // it may be given work
+	Stopping  = lifecycle.Stopping // it has been asked to go, one way or another
+	InBackoff = lifecycle.Backoff  // it died; the next try waits
+	HasFailed = lifecycle.Failed   // it died too often, or said not to try again
+	IsDone    = lifecycle.Done     // it has done its work and is not to run again
+)
+
+// Status is what there is to know at one moment.
+type Status struct {
+	PID     int       // of the supervisor
+	Started time.Time // when Run began; zero before
+	Pools   []PoolStatus
+}
+
+// PoolStatus is one pool, its slots in order.
+type PoolStatus struct {
+	Name     string
+	Workers  int // configured
+	MinReady int // configured
+	Wanted   int // slots that are wanted up
+	Ready    int // slots that are ready
+	Slots    []SlotStatus
+}
+
+// SlotStatus is one slot and the process in it.
+type SlotStatus struct {
+	Pool       string
+	Slot       int
+	Generation uint64 // of the newest process; 0: there was none yet
+	State      State
+	WantUp     bool // what the operator wants
+	Since      time.Time
+	Reason     string    // why the state is what it is, for people
+	PID        int       // 0: no process
+	Spawned    time.Time // of the process; zero: none
+	RetryAt    time.Time // backoff: of the next try
+	Restarts   int       // that nobody asked for, since Run began
+	LastExit   *ExitStatus
+
+	// The four verdicts. Responsive and Progressing are nil where nothing can
+	// be said: the worker is not pinged, or has no beat.
+	Alive, Ready            bool
+	Responsive, Progressing *bool
+
+	// What the worker says of itself.
+	SDK      string // empty: a plain worker
+	Commands []ipc.CommandInfo
+	Status   string
+	Inflight int           // commands open on it, asked for by this supervisor
+	PingRTT  time.Duration // of the last answered ping; 0: none
+	LogDrops uint64        // lines of its output that were dropped
+}
+
+// Target names the slot.
+func (s SlotStatus) Target() Target { return Target{Pool: s.Pool, Slot: s.Slot} }
+
+// ExitStatus is how a process ended.
+type ExitStatus struct {
+	lifecycle.Exit
+	Stderr []string // its last lines, oldest first, at most 10
+}
+
+// maxBeat is how old a beat may be for the worker to count as progressing.
+const maxBeat = 10 * time.Second
+
+// place is where the loop leaves what readers may see of a slot. Readers never
+// ask the loop.
+type place struct {
+	pool *poolBoard
+	slot int
+	view atomic.Pointer[lifecycle.View]
+	live atomic.Pointer[live] // the newest process, running or not; nil: none yet
+	exit atomic.Pointer[ExitStatus]
+}
+
+type poolBoard struct {
+	config Pool
+	places []*place // by slot - 1
+}
+
+// Status answers from memory, whatever else is stuck.
+func (s *Supervisor) Status() Status {
+	st := Status{PID: os.Getpid(), Pools: make([]PoolStatus, len(s.pools))}
+	if t := s.started.Load(); t != nil {
+		st.Started = *t
+	}
+	for i, b := range s.pools {
+		st.Pools[i] = s.poolStatus(b)
+	}
+	return st
+}
+
+func (s *Supervisor) poolStatus(b *poolBoard) PoolStatus {
+	p := PoolStatus{
+		Name: b.config.Name, Workers: b.config.Workers, MinReady: b.config.MinReady,
+		Slots: make([]SlotStatus, len(b.places)),
+	}
+	for i, pl := range b.places {
+		p.Slots[i] = s.slotStatus(pl)
+		if p.Slots[i].WantUp {
+			p.Wanted++
+		}
+		if p.Slots[i].Ready {
+			p.Ready++
+		}
+	}
+	return p
+}
+
+func (s *Supervisor) slotStatus(pl *place) SlotStatus {
+	v := pl.view.Load()
+	st := SlotStatus{
+		Pool: v.Pool, Slot: v.N, Generation: v.Generation, State: v.State, WantUp: v.Want == lifecycle.Up,
+		Since: v.Since, Reason: v.Reason, PID: v.PID, Spawned: v.Spawned, RetryAt: v.RetryAt, Restarts: v.Restarts,
+		LastExit: pl.exit.Load(), Alive: v.PID != 0, Ready: v.State == lifecycle.Ready,
+	}
+	l := pl.live.Load()
+	if l == nil {
+		return st
+	}
+	st.LogDrops = l.drops()
+	if l.id.Generation != v.Generation || v.PID == 0 {
+		return st
+	}
+	l.describe(&st, v)
+	return st
+}
