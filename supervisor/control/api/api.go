@@ -71,6 +71,8 @@ type Exit struct {
 	At         string `json:"at"`
 	UptimeMS   int64  `json:"uptime_ms"`
 	Text       string `json:"text"` // the above in words
+	// Stderr is the last lines that it printed there, oldest first, at most 10.
+	Stderr []string `json:"stderr,omitempty"`
 }
 
 // Health answers GET /v1/health and /v1/health/{target}: with status 200 when
@@ -106,7 +108,7 @@ type Ping struct {
 // Result is one slot's part in the answer to start, stop and restart.
 type Result struct {
 	Target     string `json:"target"`
-	Outcome    string `json:"outcome"` // done | unchanged | failed | timeout
+	Outcome    string `json:"outcome"` // done | unchanged | failed | timeout | accepted (nobody waited)
 	State      string `json:"state"`
 	Generation uint64 `json:"generation"`
 	PID        int    `json:"pid,omitempty"`
@@ -126,6 +128,21 @@ type Reply struct {
 	Result  any    `json:"result,omitempty"`  // outcome ok
 	Error   string `json:"error,omitempty"`   // else
 	Started string `json:"started,omitempty"` // lost: yes | no | unknown
+}
+
+// Replies answers a command with ?all=true: one reply a slot.
+type Replies struct {
+	Replies []Reply `json:"replies"`
+}
+
+// Workers answers GET /v1/workers.
+type Workers struct {
+	Workers []Worker `json:"workers"`
+}
+
+// Pools answers GET /v1/pools.
+type Pools struct {
+	Pools []Pool `json:"pools"`
 }
 
 // Whoami answers GET /v1/whoami.
@@ -161,6 +178,8 @@ type Problem struct {
 	Error   string `json:"error,omitempty"`   // code error: the worker's own code
 	Details any    `json:"details,omitempty"` // code error: what the worker sent along
 	Started string `json:"started,omitempty"` // yes | no | unknown
+	// Results is what became of each slot, for code failed, and timeout of an order.
+	Results []Result `json:"results,omitempty"`
 }
 
 // Codes of problems. An outcome other than ok is the code of the same name.
@@ -171,6 +190,7 @@ const (
 	CodeCanceled    = "canceled"    // 499 the caller hung up
 	CodeOverloaded  = "overloaded"  // 503 no room
 	CodeUnavailable = "unavailable" // 503 the target is not up
+	CodeFailed      = "failed"      // 500 a slot did not come to what was asked
 	CodeBadRequest  = "bad_request" // 400
 	CodeDenied      = "denied"      // 403
 	CodeNotFound    = "not_found"   // 404 no such pool, worker, command or page

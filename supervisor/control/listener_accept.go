@@ -1,0 +1,119 @@
+package control
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// retireAfter is how long a socket whose node is gone must have been without a
+// new client before it is closed. A client that had looked the old node up just
+// before it went is in the queue long before that.
+const retireAfter = time.Second
+
+// Waits after an accept that failed for want of descriptors or memory.
+const (
+	acceptWaitMin = 5 * time.Millisecond
+	acceptWaitMax = time.Second
+)
+
+// acceptLogEvery keeps a shortage that comes and goes from filling the log.
+const acceptLogEvery = time.Minute
+
+// An inlet is one listening socket and the goroutine that accepts from it, run.
+// A Listener has one, and a second one for a while when its node was deleted:
+// the clients that queue at the old socket are served too.
+type inlet struct {
+	ul      acceptor
+	retired chan struct{} // closed by retire
+	ended   chan struct{} // closed: run has returned, the socket is closed
+}
+
+// acceptor is what an inlet needs of *net.UnixListener.
+type acceptor interface {
+	Accept() (net.Conn, error)
+	SetDeadline(time.Time) error
+	Close() error
+}
+
+func newInlet(ul acceptor) *inlet {
+	return &inlet{ul: ul, retired: make(chan struct{}), ended: make(chan struct{})}
+}
+
+// retire says that no client can find the socket any more: run serves what is
+// queued and then closes it. Called once at most.
+func (in *inlet) retire() {
+	in.ul.SetDeadline(time.Unix(1, 0)) // wakes run; it fails only on a closed socket
+	close(in.retired)
+}
+
+// stop closes the socket; run returns soon after.
+func (in *inlet) stop() { in.ul.Close() }
+
+func (in *inlet) hasEnded() bool {
+	select {
+	case <-in.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// run hands connections to out until the socket is closed, done is, or the inlet
+// is retired and has run dry. No other error ends it.
+func (in *inlet) run(out chan<- net.Conn, done <-chan struct{}, log hclog.Logger) {
+	defer close(in.ended)
+	defer in.ul.Close()
+	var (
+		draining bool
+		wait     = acceptWaitMin
+		logged   time.Time
+	)
+	for {
+		if draining {
+			in.ul.SetDeadline(time.Now().Add(retireAfter))
+		}
+		c, err := in.ul.Accept()
+		switch {
+		case err == nil:
+			wait = acceptWaitMin
+			select {
+			case out <- c:
+			case <-done:
+				c.Close()
+				return
+			}
+		case errors.Is(err, net.ErrClosed):
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded) && draining:
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			<-in.retired // only retire sets a deadline before, and closes this right after
+			draining = true
+		default:
+			if time.Since(logged) > acceptLogEvery {
+				logged = time.Now()
+				log.Warn("cannot accept clients of the control socket for now; raise the limit of open files (ulimit -n) if this goes on", "error", err)
+			}
+			if !pause(wait, done) {
+				return
+			}
+			wait = min(2*wait, acceptWaitMax)
+		}
+	}
+}
+
+// pause waits for d and says whether it did; done cuts it short.
+func pause(d time.Duration, done <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-done:
+		return false
+	}
+}

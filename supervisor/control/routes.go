@@ -1,0 +1,256 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/brood/supervisor/control/api"
+)
+
+// route is what one method on one pattern does. Handlers return errors; answer
+// alone turns them into status and body.
+type route struct {
+	verb   verb
+	handle func(*request) error
+}
+
+// request is one request and who it is from.
+type request struct {
+	*http.Request
+	w      http.ResponseWriter
+	verb   verb
+	peer   Peer
+	role   Role
+	why    string // the role was given
+	target string // as named in the request, for the audit
+	wrote  bool   // the status line has gone out
+}
+
+// table is every page. {target...} is one or two path elements.
+func (s *Server) table() map[string]map[string]route {
+	order := func(v verb, do orderFunc) map[string]route {
+		return map[string]route{http.MethodPost: {v, func(r *request) error { return s.order(r, do) }}}
+	}
+	get := func(v verb, h func(*request) error) map[string]route {
+		return map[string]route{http.MethodGet: {v, h}}
+	}
+	post := func(v verb, h func(*request) error) map[string]route {
+		return map[string]route{http.MethodPost: {v, h}}
+	}
+	sup := s.cfg.Supervisor
+	return map[string]map[string]route{
+		"/v1/health":                                get(verbHealth, s.health),
+		"/v1/health/{target...}":                    get(verbHealth, s.health),
+		"/v1/status":                                get(verbStatus, s.status),
+		"/v1/pools":                                 get(verbStatus, s.listPools),
+		"/v1/pools/{pool}":                          get(verbStatus, s.onePool),
+		"/v1/workers":                               get(verbStatus, s.listWorkers),
+		"/v1/workers/{pool}/{slot}":                 get(verbStatus, s.oneWorker),
+		"/v1/pools/{pool}/commands/{name}":          post(verbCommand, s.command),
+		"/v1/workers/{pool}/{slot}/commands/{name}": post(verbCommand, s.command),
+		"/v1/workers/{pool}/{slot}/ping":            post(verbPing, s.ping),
+		"/v1/pools/{pool}/start":                    order(verbStart, sup.Start),
+		"/v1/pools/{pool}/stop":                     order(verbStop, sup.Stop),
+		"/v1/pools/{pool}/restart":                  order(verbRestart, sup.Restart),
+		"/v1/workers/{pool}/{slot}/start":           order(verbStart, sup.Start),
+		"/v1/workers/{pool}/{slot}/stop":            order(verbStop, sup.Stop),
+		"/v1/workers/{pool}/{slot}/restart":         order(verbRestart, sup.Restart),
+		"/v1/shutdown":                              post(verbShutdown, s.shutdown),
+		"/v1/whoami":                                get(verbWhoami, s.whoami),
+		"/v1/version":                               get(verbVersion, s.version),
+		"/{name}": {
+			http.MethodGet:  {verbCommand, s.shorthand},
+			http.MethodPost: {verbCommand, s.shorthand},
+		},
+	}
+}
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	for pattern, methods := range s.table() {
+		mux.Handle(pattern, s.page(methods))
+	}
+	mux.Handle("/", s.page(nil))
+	return mux
+}
+
+// page serves one pattern: it finds who is calling and whether they may, runs
+// the handler, and audits what changes something.
+func (s *Server) page(methods map[string]route) http.Handler {
+	allow := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
+	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
+		r := &request{w: w, Request: hr, target: targetText(hr)}
+		r.peer, _ = peerFrom(hr.Context()) // without an answer the role is none
+		r.role, r.why = s.access.roleOf(r.peer)
+		method := hr.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		route, ok := methods[method]
+		switch {
+		case methods == nil:
+			s.answer(r, failf(api.CodeNotFound, "there is no page %s; docs/api.md lists them", hr.URL.Path))
+			return
+		case !ok:
+			w.Header().Set("Allow", allow)
+			s.answer(r, failf(api.CodeBadMethod, "%s takes %s, not %s", hr.URL.Path, allow, hr.Method))
+			return
+		}
+		r.verb = route.verb
+		if r.verb != verbWhoami && !r.role.may(r.verb) {
+			audit(s.cfg.Log, r.peer, r.role, r.verb, r.target, outcomeDenied)
+			s.answer(r, failf(api.CodeDenied, "%s needs the role %v, and uid %d has %v: %s", r.verb, minRole[r.verb], r.peer.UID, r.role, r.why))
+			return
+		}
+		err := route.handle(r)
+		if minRole[r.verb] >= RoleOperator && r.verb != verbPing && r.verb != verbLogs {
+			audit(s.cfg.Log, r.peer, r.role, r.verb, r.target, outcomeOf(err))
+		}
+		s.answer(r, err)
+	})
+}
+
+func outcomeOf(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return problemOf(err).Code
+}
+
+// targetText is what the path names, for the audit.
+func targetText(r *http.Request) string {
+	text := r.PathValue("pool")
+	if slot := r.PathValue("slot"); slot != "" {
+		text += "/" + slot
+	}
+	if name := r.PathValue("name"); name != "" {
+		text = strings.TrimSpace(text + " " + name)
+	}
+	return text
+}
+
+// answer sends an error as a problem document. A client that has gone, or an
+// answer that has begun, can't be told any more.
+func (s *Server) answer(r *request, err error) {
+	if err == nil || r.wrote {
+		return
+	}
+	p := problemOf(err)
+	if p.Code == api.CodeInternal {
+		s.cfg.Log.Error("request", "path", r.URL.Path, "error", err)
+	}
+	if p.Status == http.StatusServiceUnavailable {
+		r.w.Header().Set("Retry-After", "1")
+	}
+	_ = r.send(p.Status, "application/problem+json", mustJSON(p))
+}
+
+func (r *request) json(status int, v any) error {
+	return r.send(status, "application/json", mustJSON(v))
+}
+
+// send is the only writer of answers. A client that does not take one in time
+// is hung up on.
+func (r *request) send(status int, contentType string, body []byte) error {
+	r.wrote = true
+	_ = http.NewResponseController(r.w).SetWriteDeadline(time.Now().Add(answerTime))
+	h := r.w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	r.w.WriteHeader(status)
+	_, _ = r.w.Write(body) // the client has gone, which it knows
+	return nil
+}
+
+// mustJSON encodes this package's own types, and ends in a newline for people.
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // a type of package api that can't be encoded
+	}
+	return append(b, '\n')
+}
+
+// readBody takes the body within its limits of size and time.
+func (r *request) readBody() ([]byte, error) {
+	ctl := http.NewResponseController(r.w)
+	_ = ctl.SetReadDeadline(time.Now().Add(bodyTime))
+	body, err := io.ReadAll(http.MaxBytesReader(r.w, r.Body, maxBody))
+	// Cleared, as a later end of it would look like a client that hung up.
+	_ = ctl.SetReadDeadline(time.Time{})
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, failf(api.CodeTooLarge, "a body may have %d bytes", maxBody)
+	}
+	if err != nil {
+		return nil, failf(api.CodeBadRequest, "the body did not come whole within %v: %v", bodyTime, err)
+	}
+	return body, nil
+}
+
+// query reads the parameters, refusing those that the page does not have: a
+// misspelt one must not pass for its absence.
+func (r *request) query(known ...string) (url.Values, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, failf(api.CodeBadRequest, "the query %q: %v", r.URL.RawQuery, err)
+	}
+	for k := range q {
+		if !slices.Contains(known, k) {
+			return nil, failf(api.CodeBadRequest, "this page has no parameter %q; it has %s", k, list(known))
+		}
+	}
+	return q, nil
+}
+
+func list(words []string) string {
+	if len(words) == 0 {
+		return "none"
+	}
+	return strings.Join(words, ", ")
+}
+
+// duration reads a parameter such as 5s; absent is def.
+func duration(q url.Values, name string, def time.Duration) (time.Duration, error) {
+	text := q.Get(name)
+	if text == "" {
+		return def, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 || d > maxWait {
+		return 0, failf(api.CodeBadRequest, "%s=%s: write a duration of at most %v, such as 5s or 250ms", name, text, maxWait)
+	}
+	return d, nil
+}
+
+// limited is the request's context, ended early by d. It ends when the client
+// hangs up.
+func (r *request) limited(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(r.Context(), d)
+}
+
+func truth(q url.Values, name string) (bool, error) {
+	switch text := q.Get(name); text {
+	case "", "false", "0":
+		return false, nil
+	case "true", "1":
+		return true, nil
+	default:
+		return false, failf(api.CodeBadRequest, "%s=%s: write true or false", name, text)
+	}
+}
+
+// failf makes an error with a code of package api.
+func failf(code, format string, args ...any) error {
+	return &failure{api.Problem{Code: code, Detail: fmt.Sprintf(format, args...)}}
+}
