@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"os"
 	"sync/atomic"
 	"time"
@@ -106,6 +107,41 @@ func (s *Supervisor) Status() Status {
 		st.Pools[i] = s.poolStatus(b)
 	}
 	return st
+}
+
+// Select is Status for the pools and slots that t names: those of one pool or,
+// for a slot, that one alone. A generation that is not in its slot is ErrStale.
+func (s *Supervisor) Select(t Target) (Status, error) {
+	st := s.Status()
+	if t.Pool == "*" {
+		return st, nil
+	}
+	b, err := s.findPool(t)
+	if err != nil {
+		return Status{}, err
+	}
+	p := s.poolStatus(b)
+	st.Pools = []PoolStatus{p}
+	if t.Slot == 0 {
+		return st, nil
+	}
+	places, err := s.find(t)
+	if err != nil {
+		return Status{}, err
+	}
+	w := s.slotStatus(places[0])
+	if t.Generation != 0 && t.Generation != w.Generation {
+		return Status{}, fmt.Errorf("%w: %v is gone, %v#%d is there", ErrStale, t, w.Target(), w.Generation)
+	}
+	p.Slots, p.Workers, p.MinReady, p.Wanted, p.Ready = []SlotStatus{w}, 1, 1, 0, 0
+	if w.WantUp {
+		p.Wanted = 1
+	}
+	if w.Ready {
+		p.Ready = 1
+	}
+	st.Pools[0] = p
+	return st, nil
 }
 
 func (s *Supervisor) poolStatus(b *poolBoard) PoolStatus {
