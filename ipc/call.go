@@ -2,12 +2,15 @@ package ipc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
 
 // Call sends a command and waits for its outcome. ctx's deadline goes along,
 // and the callee is told when ctx ends first. Every error is a *[CallError].
+// m.Payload must not be written to again: some of a call that is given up may
+// still be sent after Call has returned.
 func (c *Conn) Call(ctx context.Context, command string, m Message) (Message, error) {
 	id, p, err := c.begin(ctx, command, m)
 	if err != nil {
@@ -48,9 +51,11 @@ func (c *Conn) begin(ctx context.Context, command string, m Message) (uint32, *p
 	switch {
 	case c.err != nil:
 		return refuse(ErrLost, "the connection has ended: %v", c.err)
+	case m.Codec > CodecText:
+		return refuse(ErrFailed, "%v", m.Codec)
 	case len(m.Payload) > c.peer.MaxMessage:
 		return refuse(ErrTooLarge, "%d bytes, the peer accepts %d", len(m.Payload), c.peer.MaxMessage)
-	case len(c.calls) >= c.peer.MaxInflight:
+	case len(c.calls) >= min(c.peer.MaxInflight, maxOpen):
 		return refuse(ErrOverloaded, "%d calls are open, as many as the peer accepts", len(c.calls))
 	}
 	for c.nextID == 0 || c.calls[c.nextID] != nil {
@@ -84,7 +89,7 @@ func (c *Conn) abandon(id uint32, p *pending, code Code) (Message, error) {
 		delete(c.calls, id)
 		e.Started = StartedNo
 		e.Message = "given up before it was sent"
-	case p.msg.sent < len(p.msg.payload) || !p.msg.begun:
+	case !p.msg.whole:
 		p.msg.cancel = true
 		e.Message = "given up while it was being sent"
 	default:
@@ -100,15 +105,12 @@ func (c *Conn) abandon(id uint32, p *pending, code Code) (Message, error) {
 func (c *Conn) finish(id uint32, a answer) *breach {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := c.calls[id]
-	if p == nil {
-		if c.err != nil {
-			return nil
-		}
-		return broke("answer", 8, "an answer to call %d, which is not open", id)
+	if br := c.answerable(id); br != nil {
+		return br
 	}
+	p := c.calls[id]
 	delete(c.calls, id)
-	if p.answer == nil {
+	if p == nil || p.answer == nil { // the connection has ended, or the call was given up
 		return nil
 	}
 	if e, ok := a.err.(*CallError); ok {
@@ -118,11 +120,13 @@ func (c *Conn) finish(id uint32, a answer) *breach {
 	return nil
 }
 
-// open reports whether an answer to id may come.
-func (c *Conn) open(id uint32) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.calls[id] != nil || c.err != nil
+// answerable checks that an answer to id may come: its call was sent whole and
+// was not answered. The caller holds mu.
+func (c *Conn) answerable(id uint32) *breach {
+	if p := c.calls[id]; c.err == nil && (p == nil || !p.msg.whole) {
+		return broke("answer", 8, "an answer to call %d, which is not open", id)
+	}
+	return nil
 }
 
 // Inflight is how many of the peer's calls are at work, and since when the
@@ -131,11 +135,15 @@ func (c *Conn) Inflight() (n int, oldest time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.serving {
-		if oldest.IsZero() || s.started.Before(oldest) {
+		if s.answered {
+			continue
+		}
+		if n == 0 || s.started.Before(oldest) {
 			oldest = s.started
 		}
+		n++
 	}
-	return len(c.serving), oldest
+	return n, oldest
 }
 
 // Open is how many of this end's calls wait for their terminal frame, those
@@ -146,46 +154,67 @@ func (c *Conn) Open() int {
 	return len(c.calls)
 }
 
-// serve starts the handler of a call. It is only called by the reader.
-func (c *Conn) serve(id uint32, arg uint32, call *Call) *breach {
-	if id%2 != uint32(c.cfg.Role.peer())%2 {
-		return broke("call-id", 8, "the %v's calls have ids like %d, got %d", c.cfg.Role.peer(), c.cfg.Role.peer(), id)
+// checkCallID holds the id of a CALL against the rules.
+func (c *Conn) checkCallID(id uint32) *breach {
+	peer := c.cfg.Role.peer()
+	if id%2 != uint32(peer)%2 {
+		return broke("call-id", 8, "the %v's calls have ids like %d, got %d", peer, peer, id)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.serving[id] != nil {
+		return broke("call-id", 8, "call %d is still open", id)
+	}
+	return nil
+}
+
+// serve starts the handler of a call, or refuses it. It is only called by the
+// reader.
+func (c *Conn) serve(id uint32, arg uint32, call *Call) *breach {
 	received := time.Now()
 	c.mu.Lock()
 	var refusal *CallError
 	switch {
-	case c.serving[id] != nil:
-		c.mu.Unlock()
-		return broke("call-id", 8, "call %d is still open", id)
 	case c.err != nil:
 		c.mu.Unlock()
 		return nil
 	case c.refusing:
 		refusal = &CallError{Code: ErrUnavailable, Message: "draining", Started: StartedNo}
 	case len(c.serving) >= c.maxInflight:
-		refusal = &CallError{Code: ErrOverloaded, Message: fmt.Sprintf("%d calls are at work", len(c.serving)), Started: StartedNo}
+		refusal = &CallError{Code: ErrOverloaded, Message: fmt.Sprintf("%d calls are open", len(c.serving)), Started: StartedNo}
 	case c.cfg.Handler == nil:
 		refusal = &CallError{Code: ErrUnknownCommand, Message: "no commands are served here", Started: StartedNo}
 	}
 	if refusal != nil {
-		ok := c.out.room(DefaultChunk)
-		if ok {
-			c.out.urgent = AppendFrame(c.out.urgent, errorFrame(id, refusal))
-		}
 		c.mu.Unlock()
-		if !ok {
-			return broke("unread", 0, "more than %d bytes of answers wait and the peer does not read them", maxUrgent-DefaultChunk)
-		}
-		c.flush()
-		return nil
+		return c.reply(errorFrame(id, refusal))
 	}
 	ctx, cancel := context.WithCancelCause(c.ctx)
-	c.serving[id] = &serving{cancel, received}
+	c.serving[id] = &serving{cancel: cancel, started: received}
 	c.mu.Unlock()
 	go c.work(ctx, id, arg, received, call)
 	return nil
 }
+
+// reply puts a short answer ahead of all messages. It is only called by the
+// reader.
+func (c *Conn) reply(f Frame) *breach {
+	b := AppendFrame(nil, f)
+	c.mu.Lock()
+	room := c.out.room(len(b), maxUrgent)
+	if room && c.err == nil {
+		c.out.urgent = append(c.out.urgent, b...)
+	}
+	c.mu.Unlock()
+	if !room {
+		return broke("unread", 0, "more than %d bytes of answers wait and the peer does not read them", maxUrgent-len(b))
+	}
+	c.flush()
+	return nil
+}
+
+// errNoReturn is the answer of a handler that has ended its goroutine.
+var errNoReturn = errors.New("the command's handler did not return")
 
 // work runs the handler and sends the call's one terminal frame.
 func (c *Conn) work(ctx context.Context, id, arg uint32, received time.Time, call *Call) {
@@ -194,28 +223,41 @@ func (c *Conn) work(ctx context.Context, id, arg uint32, received time.Time, cal
 		ctx, stop = context.WithDeadline(ctx, received.Add(time.Duration(arg)*time.Millisecond))
 		defer stop()
 	}
-	m, err := c.cfg.Handler(ctx, call)
-	if err != nil && ctx.Err() != nil && context.Cause(ctx) == err || err != nil && err == ctx.Err() {
-		err = &CallError{Code: ctxCode(ctx), Message: "stopped at the caller's word", Started: StartedYes}
+	m, err := Message{}, errNoReturn
+	defer func() {
+		if err == nil {
+			err = c.sendable(m)
+		}
+		out := &outgoing{Header: Header{Type: TypeResult, ID: id, Codec: m.Codec}, payload: m.Payload}
+		if err != nil {
+			f := errorFrame(id, toCallError(ctx, err))
+			out = &outgoing{Header: f.Header, name: f.Name, payload: f.Payload}
+		}
+		c.answer(out)
+	}()
+	m, err = c.cfg.Handler(ctx, call)
+}
+
+// sendable is what is wrong with a handler's answer. The peer has said HELLO.
+func (c *Conn) sendable(m Message) error {
+	peer, _ := c.Peer()
+	switch {
+	case len(m.Payload) > peer.MaxMessage:
+		return &CallError{Code: ErrTooLarge, Message: fmt.Sprintf("the answer is %d bytes, the caller accepts %d", len(m.Payload), peer.MaxMessage), Started: StartedYes}
+	case m.Codec > CodecText:
+		return fmt.Errorf("the answer has %v", m.Codec)
 	}
+	return nil
+}
+
+// answer queues the terminal frames of a call of the peer's.
+func (c *Conn) answer(out *outgoing) {
 	c.mu.Lock()
-	limit := c.peer.MaxMessage
-	c.mu.Unlock()
-	if err == nil && len(m.Payload) > limit && limit > 0 {
-		err = &CallError{Code: ErrTooLarge, Message: fmt.Sprintf("the answer is %d bytes, the caller accepts %d", len(m.Payload), limit), Started: StartedYes}
-	}
-	out := &outgoing{Header: Header{Type: TypeResult, ID: id, Codec: m.Codec}, payload: m.Payload}
-	if err != nil {
-		f := errorFrame(id, toCallError(err))
-		out = &outgoing{Header: f.Header, name: f.Name, payload: f.Payload}
-	}
-	c.mu.Lock()
-	s := c.serving[id]
-	delete(c.serving, id)
+	s := c.serving[out.ID]
+	s.answered = true
 	if c.err == nil {
 		c.out.msgs = append(c.out.msgs, out)
 	}
-	c.settleIdle()
 	c.mu.Unlock()
 	s.cancel(nil)
 	c.flush()
@@ -254,7 +296,8 @@ func (c *Conn) cancelServing(id uint32) {
 }
 
 // Refuse answers every further call of the peer with ErrUnavailable. The
-// channel is closed once none is at work and all answers are written.
+// channel is closed once none is at work and all answers are written, or the
+// connection has ended.
 func (c *Conn) Refuse() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -268,7 +311,7 @@ func (c *Conn) Refuse() <-chan struct{} {
 
 // settleIdle closes idle when it is so. The caller holds mu.
 func (c *Conn) settleIdle() {
-	if !c.refusing || c.err == nil && (len(c.serving) > 0 || !c.out.empty() || c.out.writing) {
+	if !c.refusing || c.err == nil && (len(c.serving) > 0 || !c.out.empty() || c.out.writing || c.out.failed != nil) {
 		return
 	}
 	select {

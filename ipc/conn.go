@@ -1,11 +1,13 @@
 package ipc
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -28,8 +30,9 @@ type Config struct {
 	OnDrain func(grace time.Duration) // worker only; new calls are refused already
 	// OnPong answers SendPing.
 	OnPong func(token uint32, rtt time.Duration, p Pong)
-	// OnClose is called exactly once, last of all, with what ended the
-	// connection: io.EOF, ErrClosed, a *ProtocolError or a read error.
+	// OnClose is called exactly once, after all the others, with what ended the
+	// connection: io.EOF, io.ErrUnexpectedEOF in the middle of something,
+	// ErrClosed, a *ProtocolError or a socket's error.
 	OnClose func(error)
 }
 
@@ -83,10 +86,13 @@ type answer struct {
 	err error
 }
 
-// serving is a call of the peer's.
+// serving is a call of the peer's. It counts towards maxInflight until the last
+// frame of its answer is about to be written, so that answers nobody reads are
+// bounded too.
 type serving struct {
-	cancel  context.CancelCauseFunc
-	started time.Time
+	cancel   context.CancelCauseFunc
+	started  time.Time
+	answered bool // its answer waits to be written
 }
 
 // ping is one that waits for its PONG.
@@ -101,8 +107,12 @@ type pongAt struct {
 	pong Pong
 }
 
-// maxPings bounds what is remembered of pings that nobody answers.
+// maxPings bounds what is remembered of SendPing's pings that nobody answers.
 const maxPings = 32
+
+// maxOpen bounds the calls of this end that are open at once, whatever the
+// peer would accept.
+const maxOpen = 1 << 16
 
 // NewConn says HELLO and starts reading. It takes f over, a non-blocking
 // stream socket, and closes it when the connection ends.
@@ -112,14 +122,7 @@ func NewConn(f *os.File, cfg Config) (*Conn, error) {
 		return nil, fmt.Errorf("ipc: Config.Role is %v; set it to Supervisor or Worker", cfg.Role)
 	}
 	cfg.Hello = cfg.Hello.withDefaults()
-	if bad := cfg.Hello.check(); bad != "" {
-		f.Close()
-		return nil, fmt.Errorf("ipc: Config.Hello: %s", bad)
-	}
-	hello, err := JSON(cfg.Hello)
-	if err == nil && len(hello.Payload) > maxHello {
-		err = fmt.Errorf("ipc: Config.Hello is %d bytes, at most %d fit; shorten the help texts", len(hello.Payload), maxHello)
-	}
+	hello, err := cfg.Hello.encode()
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -144,7 +147,7 @@ func NewConn(f *os.File, cfg Config) (*Conn, error) {
 	c.nextID = uint32(cfg.Role) // supervisor 1, 3, 5 …; worker 2, 4, 6 …
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.wg.Add(1)
-	c.out.urgent = AppendFrame(nil, Frame{Header: Header{Type: TypeHello, Codec: CodecJSON}, Payload: hello.Payload})
+	c.out.urgent = AppendFrame(nil, Frame{Header: Header{Type: TypeHello, Codec: CodecJSON}, Payload: hello})
 	if cfg.OnOpen != nil {
 		cfg.OnOpen(c)
 	}
@@ -205,10 +208,11 @@ func (c *Conn) end(cause error) {
 	c.file.Close()
 }
 
-// lost is the outcome of a call whose connection ended. The caller holds mu.
+// lost is the outcome of a call whose connection ended. The caller holds mu,
+// and Conn.err is set: what has not been offered by now never will be.
 func lost(p *pending, cause error) *CallError {
 	e := &CallError{Command: p.command, Code: ErrLost, Message: "the connection ended: " + cause.Error()}
-	if !p.msg.written {
+	if !p.msg.offered {
 		e.Started = StartedNo
 	}
 	return e
@@ -222,23 +226,36 @@ func (c *Conn) Drain(grace time.Duration) error {
 	return c.control(Header{Type: TypeDrain, Arg: millis(grace)})
 }
 
-// Event tells the supervisor something. It fails with ErrOverloaded when more
-// is waiting to be written than the bound allows.
+// Event tells the supervisor something, in the order of events and answers. It
+// fails with ErrOverloaded when 256 KiB of events wait to be written.
 func (c *Conn) Event(name string, m Message) error {
-	if !ValidName(name) {
+	size := len(name) + len(m.Payload)
+	switch {
+	case !ValidName(name):
 		return fmt.Errorf("ipc: event name %q: 1 to %d bytes of printable ASCII without spaces", name, maxName)
+	case m.Codec > CodecText:
+		return fmt.Errorf("ipc: event %s: %v", name, m.Codec)
+	case size > DefaultChunk:
+		return &CallError{Code: ErrTooLarge, Message: fmt.Sprintf("an event of %d bytes, at most %d", size, DefaultChunk), Started: StartedNo}
 	}
-	if len(name)+len(m.Payload) > int(c.chunk) {
-		return &CallError{Code: ErrTooLarge, Message: fmt.Sprintf("an event of %d bytes, at most %d", len(m.Payload), c.chunk), Started: StartedNo}
-	}
-	return c.urgent(Frame{Header: Header{Type: TypeEvent, Codec: m.Codec}, Name: []byte(name), Payload: m.Payload})
+	e := &outgoing{Header: Header{Type: TypeEvent, Codec: m.Codec}, name: []byte(name), payload: bytes.Clone(m.Payload)}
+	return c.queue(TypeEvent, func(o *outbox) bool {
+		if o.events+len(m.Payload) > maxEvents {
+			return false
+		}
+		o.events += len(m.Payload)
+		o.msgs = append(o.msgs, e)
+		return true
+	})
 }
 
 // Ping measures a round trip. The answer comes from the peer's reader, so it
 // says that the process runs, not that its commands do.
 func (c *Conn) Ping(ctx context.Context) (time.Duration, Pong, error) {
 	wait := make(chan pongAt, 1)
-	if _, err := c.sendPing(wait); err != nil {
+	token, err := c.sendPing(wait)
+	defer c.takePing(token)
+	if err != nil && c.Err() == nil {
 		return 0, Pong{}, err
 	}
 	select {
@@ -260,57 +277,91 @@ func (c *Conn) sendPing(wait chan<- pongAt) (uint32, error) {
 	c.mu.Lock()
 	c.lastPing++
 	token := c.lastPing
-	if len(c.pings) >= maxPings {
-		c.pings = append(c.pings[:0], c.pings[1:]...)
+	if wait == nil {
+		c.dropOldPing()
 	}
 	c.pings = append(c.pings, ping{token, time.Now(), wait})
 	c.mu.Unlock()
 	return token, c.control(Header{Type: TypePing, Arg: token})
 }
 
+// dropOldPing makes room for one more of SendPing's. Those that are waited for
+// are as many as their callers. The caller holds mu.
+func (c *Conn) dropOldPing() {
+	oldest, n := 0, 0
+	for i, p := range slices.Backward(c.pings) {
+		if p.wait == nil {
+			oldest = i
+			n++
+		}
+	}
+	if n >= maxPings {
+		c.pings = slices.Delete(c.pings, oldest, oldest+1)
+	}
+}
+
+// takePing removes a ping from those that wait; false: it was not there.
+func (c *Conn) takePing(token uint32) (ping, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.IndexFunc(c.pings, func(p ping) bool { return p.token == token })
+	if i < 0 {
+		return ping{}, false
+	}
+	p := c.pings[i]
+	c.pings = slices.Delete(c.pings, i, i+1)
+	return p, true
+}
+
 // onPong pairs an answer with its ping. One nobody waits for is dropped: it
 // came after its time.
 func (c *Conn) onPong(token uint32, p Pong) {
 	now := time.Now()
-	c.mu.Lock()
-	for i, sent := range c.pings {
-		if sent.token != token {
-			continue
-		}
-		c.pings = append(c.pings[:i], c.pings[i+1:]...)
-		c.mu.Unlock()
-		if sent.wait != nil {
-			sent.wait <- pongAt{now.Sub(sent.at), p}
-		} else if c.cfg.OnPong != nil {
-			c.cfg.OnPong(token, now.Sub(sent.at), p)
-		}
-		return
+	sent, ok := c.takePing(token)
+	switch {
+	case !ok:
+	case sent.wait != nil:
+		sent.wait <- pongAt{now.Sub(sent.at), p}
+	case c.cfg.OnPong != nil:
+		c.cfg.OnPong(token, now.Sub(sent.at), p)
 	}
-	c.mu.Unlock()
 }
 
-// control sends a frame without a body.
-func (c *Conn) control(h Header) error { return c.urgent(Frame{Header: h}) }
+// control sends a frame without a body, ahead of all waiting messages.
+func (c *Conn) control(h Header) error {
+	return c.queue(h.Type, func(o *outbox) bool {
+		if !o.room(HeaderSize, maxOwn) {
+			return false
+		}
+		o.urgent = h.append(o.urgent)
+		return true
+	})
+}
 
-// urgent puts f ahead of all waiting messages.
-func (c *Conn) urgent(f Frame) error {
+// queue has put, which reports whether there was room, queue a frame of type t
+// and sends it.
+func (c *Conn) queue(t Type, put func(*outbox) bool) error {
+	if from := shapes[t].from; from != 0 && from != c.cfg.Role {
+		return fmt.Errorf("ipc: %v is not the %v's to send", t, c.cfg.Role)
+	}
 	c.mu.Lock()
-	if c.err != nil {
-		defer c.mu.Unlock()
-		return fmt.Errorf("ipc: %v not sent: %w", f.Type, c.err)
+	err := c.err
+	if err != nil {
+		err = fmt.Errorf("ipc: %v not sent: %w", t, err)
+	} else if !put(&c.out) {
+		err = &CallError{Code: ErrOverloaded, Message: t.String() + " not sent: the peer does not read", Started: StartedNo}
 	}
-	if !c.out.room(len(f.Name) + len(f.Payload)) {
-		defer c.mu.Unlock()
-		return &CallError{Code: ErrOverloaded, Message: f.Type.String() + " not sent: the peer does not read", Started: StartedNo}
-	}
-	c.out.urgent = AppendFrame(c.out.urgent, f)
 	c.mu.Unlock()
 	c.flush()
-	return nil
+	return err
 }
 
+// millis is d in milliseconds, rounded up.
 func millis(d time.Duration) uint32 {
-	ms := (d + time.Millisecond - 1) / time.Millisecond
+	ms := d / time.Millisecond
+	if d%time.Millisecond > 0 {
+		ms++
+	}
 	return uint32(min(max(ms, 0), 1<<32-1))
 }
 
@@ -321,12 +372,16 @@ func ctxCode(ctx context.Context) Code {
 	return ErrCanceled
 }
 
-// decodeJSON reads a frame's JSON payload; none at all leaves v as it is.
+// decodeJSON reads a frame's JSON object; no payload leaves v as it is.
 func decodeJSON(f Frame, v any) *breach {
 	if len(f.Payload) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(f.Payload, v); err != nil {
+	err := json.Unmarshal(f.Payload, v)
+	if err == nil && bytes.TrimLeft(f.Payload, " \t\r\n")[0] != '{' {
+		err = errors.New("not an object")
+	}
+	if err != nil {
 		return broke("json", HeaderSize+len(f.Name), "%v: %v", f.Type, err)
 	}
 	return nil

@@ -189,7 +189,7 @@ var shapes = [...]shape{
 
 // known reports whether t has a shape.
 func (t Type) known() bool {
-	return int(t) < len(shapes) && shapes[t] != shape{} || t == TypeReady
+	return int(t) < len(shapes) && shapes[t] != shape{}
 }
 
 // parseHeader checks everything the 20 bytes alone can break. chunk bounds the
@@ -254,6 +254,8 @@ func (h Header) check(s shape) *breach {
 		return broke("codec", 19, "unknown codec %d", h.Codec)
 	case s.json && h.Length > uint32(h.NLen) && h.Codec != CodecJSON:
 		return broke("codec", 19, "%v carries JSON, got %v", h.Type, h.Codec)
+	case h.Type == TypeHello && h.Length > maxHello:
+		return broke("length", 4, "a HELLO of %d bytes, at most %d are accepted", h.Length, maxHello)
 	}
 	return nil
 }
@@ -278,10 +280,10 @@ func parseFrame(b []byte, chunk uint32) (Frame, int, *breach) {
 	if br != nil {
 		return Frame{}, 0, br
 	}
-	n := HeaderSize + int(h.Length)
-	if len(b) < n {
+	if uint64(len(b)) < HeaderSize+uint64(h.Length) {
 		return Frame{}, 0, nil
 	}
+	n := HeaderSize + int(h.Length)
 	f := Frame{Header: h, Name: b[HeaderSize : HeaderSize+int(h.NLen)], Payload: b[HeaderSize+int(h.NLen) : n]}
 	for i, c := range f.Name {
 		if c < 0x21 || c > 0x7E {

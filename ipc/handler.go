@@ -10,6 +10,7 @@ type Call struct {
 
 // Handler answers the peer's calls. Each runs in its own goroutine. ctx ends
 // when the caller cancels, its time is up, or the connection ends. An error
-// that is, or wraps, a *[CallError] or a [Code] keeps its code; any other is
-// sent as [ErrFailed]. Call.Payload belongs to the handler.
+// that is, or wraps, a *[CallError] or a [Code] keeps its code, one that wraps
+// ctx's own is sent as [ErrCanceled] or [ErrTimeout], any other as [ErrFailed].
+// Call.Payload belongs to the handler, the answer's to the connection.
 type Handler func(ctx context.Context, call *Call) (Message, error)

@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -105,6 +106,7 @@ const (
 	DefaultChunk       = 64 << 10
 
 	minChunk = DefaultChunk // a sender need not wait for the HELLO that would ask for less
+	maxChunk = 16 << 20     // of this end's own; the reader's buffer has room for one frame
 	maxHello = 64 << 10     // a HELLO is one frame, whatever chunk will be agreed
 	// maxCommands bounds what a worker may register, so that what is kept of it
 	// is bounded.
@@ -145,6 +147,21 @@ func (h Hello) check() string {
 		}
 	}
 	return ""
+}
+
+// encode is h as a HELLO's payload, or what is wrong with it.
+func (h Hello) encode() ([]byte, error) {
+	if bad := h.check(); bad != "" {
+		return nil, fmt.Errorf("ipc: Config.Hello: %s", bad)
+	}
+	if h.Chunk > maxChunk {
+		return nil, fmt.Errorf("ipc: Config.Hello: chunk is %d, at most %d", h.Chunk, maxChunk)
+	}
+	m, err := JSON(h)
+	if err == nil && len(m.Payload) > maxHello {
+		err = fmt.Errorf("ipc: Config.Hello is %d bytes, at most %d fit; shorten the help texts", len(m.Payload), maxHello)
+	}
+	return m.Payload, err
 }
 
 // ValidName reports whether s can be the name of a command or an event:
@@ -272,15 +289,18 @@ type errorBody struct {
 	Started string          `json:"started,omitempty"`
 }
 
-// toCallError turns what a handler returned into what goes on the wire.
-func toCallError(err error) *CallError {
+// toCallError turns what a handler returned into what goes on the wire. ctx is
+// the handler's: an error that only passes its end on is told as that.
+func toCallError(ctx context.Context, err error) *CallError {
 	var ce *CallError
 	if errors.As(err, &ce) {
 		return ce
 	}
-	var code Code
-	if errors.As(err, &code) {
-		return &CallError{Code: code, Message: err.Error(), Started: StartedYes}
+	code := ErrFailed
+	switch {
+	case errors.As(err, &code):
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		code = ctxCode(ctx)
 	}
-	return &CallError{Code: ErrFailed, Message: err.Error(), Started: StartedYes}
+	return &CallError{Code: code, Message: err.Error(), Started: StartedYes}
 }

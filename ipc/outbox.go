@@ -1,8 +1,9 @@
 package ipc
 
 import (
+	"os"
+	"slices"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,32 +18,41 @@ import (
 type outbox struct {
 	urgent  []byte      // encoded frames that go ahead of all messages
 	msgs    []*outgoing // in order; only the first may have been begun
+	events  int         // bytes of the EVENTs among msgs
 	writing bool        // somebody is the writer
+	failed  error       // the peer takes nothing more; set once, nothing is written after
 }
 
-// outgoing is a CALL, RESULT or ERROR on its way out. Its payload belongs to
-// the connection until it is sent.
+// outgoing is a CALL, RESULT, ERROR or EVENT on its way out. Its payload
+// belongs to the connection until its last frame is taken into a batch.
 type outgoing struct {
 	Header
 	name    []byte
 	payload []byte
 	sent    int  // bytes of payload taken into a batch
 	begun   bool // its first frame was taken into a batch
-	written bool // at least one byte of it was written
+	whole   bool // its last frame was taken into a batch; payload is nil
+	offered bool // the peer may have some of it: it is not false while a system call could take its first byte
 	cancel  bool // a CANCEL follows its last frame
 }
 
-// maxUrgent bounds the frames that wait in the urgent lane, in bytes.
-const maxUrgent = 256 << 10
+// What may wait, in bytes. All but the frames of maxUrgent that answer the
+// peer are of this end's own making; they leave room for the answers, whose
+// want of room is the peer's fault alone.
+const (
+	maxUrgent = 256 << 10     // the urgent lane
+	maxOwn    = maxUrgent / 2 // in it, frames that answer nothing
+	maxEvents = 256 << 10     // EVENTs among the messages
+)
 
-// room reports whether a frame with n bytes of body may still be queued as
-// urgent. A single frame always may, however large.
-func (o *outbox) room(n int) bool {
-	return len(o.urgent) == 0 || len(o.urgent)+HeaderSize+n <= maxUrgent
+// room reports whether n more bytes of frames may be queued as urgent. A
+// single frame always may, however large.
+func (o *outbox) room(n, limit int) bool {
+	return len(o.urgent) == 0 || len(o.urgent)+n <= limit
 }
 
 func (o *outbox) drop() {
-	o.urgent, o.msgs = nil, nil
+	o.urgent, o.msgs, o.events = nil, nil, 0
 }
 
 func (o *outbox) empty() bool { return len(o.urgent) == 0 && len(o.msgs) == 0 }
@@ -53,19 +63,19 @@ func (o *outbox) withdraw(m *outgoing) bool {
 	if m.begun {
 		return false
 	}
-	for i, q := range o.msgs {
-		if q == m {
-			o.msgs = append(o.msgs[:i], o.msgs[i+1:]...)
-			return true
-		}
+	if i := slices.Index(o.msgs, m); i >= 0 {
+		o.msgs = slices.Delete(o.msgs, i, i+1)
 	}
-	return false
+	return true
 }
 
-// batch is what one write carries.
+// batch is what one write carries. It belongs to the writer.
 type batch struct {
-	buf    []byte
-	starts []start
+	buf      []byte
+	sent     int      // bytes of buf that the socket has taken
+	starts   []start  // of the messages that begin in it, in order
+	offered  bool     // all starts from sent on are marked as offered
+	answered []uint32 // calls of the peer's whose terminal frame ends in it
 }
 
 // start is where in a batch a message begins.
@@ -76,47 +86,72 @@ type start struct {
 
 var batches = sync.Pool{New: func() any { return &batch{buf: make([]byte, 0, HeaderSize+DefaultChunk)} }}
 
-// fill moves the urgent frames and about one chunk of messages into b. chunk
-// is what the peer accepts as a frame's body.
-func (o *outbox) fill(b *batch, chunk int) {
-	b.buf = append(b.buf[:0], o.urgent...)
-	b.starts = b.starts[:0]
+// mark notes whether the messages that begin in the rest of b may reach the
+// peer. The caller holds mu.
+func (b *batch) mark(offered bool) {
+	b.offered = offered
+	for _, s := range b.starts {
+		if s.at >= b.sent {
+			s.m.offered = offered
+		}
+	}
+}
+
+// fill moves the urgent frames and about one chunk of messages into b, a
+// frame of them at least: neither lane can hold the other up.
+func (o *outbox) fill(b *batch) {
+	clear(b.starts)
+	b.buf, b.sent, b.starts, b.answered = append(b.buf[:0], o.urgent...), 0, b.starts[:0], b.answered[:0]
 	o.urgent = o.urgent[:0]
 	if cap(o.urgent) > 4<<10 {
 		o.urgent = nil
 	}
-	for len(o.msgs) > 0 && len(b.buf) < DefaultChunk {
+	for first := true; len(o.msgs) > 0 && (first || len(b.buf) < DefaultChunk); first = false {
 		m := o.msgs[0]
 		if !m.begun {
 			m.begun = true
 			b.starts = append(b.starts, start{len(b.buf), m})
 		}
-		if !m.frame(b, chunk) {
-			return
-		}
-		if m.cancel {
-			b.buf = Header{Type: TypeCancel, ID: m.ID}.append(b.buf)
+		b.buf = m.appendFrame(b.buf)
+		if !m.whole {
+			continue
 		}
 		o.msgs[0] = nil
 		o.msgs = o.msgs[1:]
+		switch m.Type {
+		case TypeCall:
+			if m.cancel {
+				b.buf = Header{Type: TypeCancel, ID: m.ID}.append(b.buf)
+			}
+		case TypeEvent:
+			o.events -= m.sent
+		default:
+			b.answered = append(b.answered, m.ID)
+		}
 	}
+	b.mark(true)
 }
 
-// frame adds m's next frame to b and reports whether it was the last.
-func (m *outgoing) frame(b *batch, chunk int) (last bool) {
+// appendFrame adds m's next frame to b. Its body is DefaultChunk bytes at
+// most, which every peer accepts: larger ones would only make pings wait.
+func (m *outgoing) appendFrame(b []byte) []byte {
 	h := m.Header
 	name := m.name
 	if m.sent > 0 {
 		name, h.Arg = nil, 0
 	}
-	n := min(len(m.payload)-m.sent, chunk-len(name))
-	last = m.sent+n == len(m.payload)
-	if !last {
+	rest := m.payload[m.sent:]
+	n := min(len(rest), DefaultChunk-len(name))
+	m.whole = n == len(rest)
+	if !m.whole {
 		h.Flags |= FlagMore
 	}
-	b.buf = AppendFrame(b.buf, Frame{Header: h, Name: name, Payload: m.payload[m.sent : m.sent+n]})
+	b = AppendFrame(b, Frame{Header: h, Name: name, Payload: rest[:n]})
 	m.sent += n
-	return last
+	if m.whole {
+		m.payload = nil
+	}
+	return b
 }
 
 // patience is how many batches a caller writes for others before it leaves the
@@ -126,7 +161,7 @@ const patience = 8
 // flush writes what is queued, as far as that goes without waiting.
 func (c *Conn) flush() {
 	c.mu.Lock()
-	if c.out.writing || c.out.empty() || c.err != nil {
+	if c.out.writing || c.out.empty() || c.out.failed != nil || c.err != nil {
 		c.mu.Unlock()
 		return
 	}
@@ -140,44 +175,37 @@ func (c *Conn) flush() {
 			c.stopWriting(b)
 			return
 		}
-		n, err := c.write(b.buf, false)
-		c.wrote(b, n)
-		if err == unix.EAGAIN {
-			go c.writeLoop(b, n)
+		switch err := c.write(b, false); err {
+		case nil:
+		case unix.EAGAIN:
+			go c.writeLoop(b)
 			return
-		}
-		if err != nil {
+		default:
 			c.writeFailed(err)
 			c.stopWriting(b)
 			return
 		}
 	}
-	go c.writeLoop(b, len(b.buf))
+	go c.writeLoop(b)
 }
 
-// writeLoop is the writer that may wait. b has been written up to n.
-func (c *Conn) writeLoop(b *batch, n int) {
+// writeLoop is the writer that may wait. It goes on with b.
+func (c *Conn) writeLoop(b *batch) {
 	defer c.stopWriting(b)
 	for {
-		if n < len(b.buf) {
-			more, err := c.write(b.buf[n:], true)
-			n += more
-			c.wrote(b, n)
-			if err != nil {
-				c.writeFailed(err)
-				return
-			}
-			continue
+		if err := c.write(b, true); err != nil {
+			c.writeFailed(err)
+			return
 		}
 		if !c.nextBatch(b) {
 			return
 		}
-		n = 0
 	}
 }
 
 // stopWriting ends a writer that has given its part up.
 func (c *Conn) stopWriting(b *batch) {
+	clear(b.starts)
 	batches.Put(b)
 	c.wg.Done()
 }
@@ -191,70 +219,80 @@ func (c *Conn) nextBatch(b *batch) bool {
 		c.settleIdle()
 		return false
 	}
-	c.out.fill(b, c.peerChunk())
+	c.out.fill(b)
+	for _, id := range b.answered { // before the peer can see the answer and call again
+		delete(c.serving, id)
+	}
 	return true
 }
 
-// peerChunk is what the peer accepts as a frame's body. The caller holds mu.
-func (c *Conn) peerChunk() int {
-	if c.peer.Chunk != 0 {
-		return c.peer.Chunk
-	}
-	return DefaultChunk
-}
-
-// wrote notes which messages have had their first byte written.
-func (c *Conn) wrote(b *batch, n int) {
-	if len(b.starts) == 0 {
-		return
-	}
-	c.mu.Lock()
-	for _, s := range b.starts {
-		if s.at < n {
-			s.m.written = true
-		}
-	}
-	c.mu.Unlock()
-}
-
-// farewell is how long a peer that no longer reads may still be read from.
-const farewell = time.Second
-
-// writeFailed ends the connection. When the peer has gone the reader does so:
-// it may still find the peer's last words.
+// writeFailed ends the writing. When the peer has gone, or has shut its side,
+// the reader ends the connection: it finds the peer's last words, but nothing
+// that is sent from now on.
 func (c *Conn) writeFailed(err error) {
+	cause := os.NewSyscallError("sendmsg", err)
 	c.mu.Lock()
 	c.out.drop()
+	c.out.failed = cause
 	c.out.writing = false
-	c.settleIdle()
 	c.mu.Unlock()
-	if err == unix.EPIPE || err == unix.ECONNRESET {
-		c.file.SetReadDeadline(time.Now().Add(farewell)) // fails only once the file is closed
+	if err != unix.EPIPE && err != unix.ECONNRESET {
+		c.end(cause)
 		return
 	}
-	c.end(err)
+	c.raw.Control(func(fd uintptr) { // it fails only where the reader finds the end anyway
+		unix.Shutdown(int(fd), unix.SHUT_RD)
+	})
 }
 
-// write sends b and returns how much went. Without wait it stops at EAGAIN.
-func (c *Conn) write(b []byte, wait bool) (n int, err error) {
+// write sends the rest of b. Without wait it stops at EAGAIN.
+func (c *Conn) write(b *batch, wait bool) (err error) {
+	if b.sent == len(b.buf) {
+		return nil
+	}
 	rawErr := c.raw.Write(func(fd uintptr) bool {
-		for n < len(b) {
-			var k int
-			k, err = unix.SendmsgN(int(fd), b[n:], nil, nil, sendFlags)
-			switch err {
-			case nil:
-				n += k
-			case unix.EINTR:
-			case unix.EAGAIN:
-				return !wait
-			default:
-				return true
-			}
-		}
-		return true
+		err = c.send(int(fd), b)
+		return err != unix.EAGAIN || !wait
 	})
 	if rawErr != nil {
-		return n, rawErr
+		return rawErr
 	}
-	return n, err
+	return err
+}
+
+// send gives the socket as much of b as it takes. Whenever it is not at work,
+// exactly the messages whose first byte was taken are marked as offered.
+func (c *Conn) send(fd int, b *batch) error {
+	if !c.offer(b) {
+		return ErrClosed
+	}
+	for b.sent < len(b.buf) {
+		n, err := unix.SendmsgN(fd, b.buf[b.sent:], nil, nil, sendFlags)
+		switch err {
+		case nil:
+			b.sent += n
+		case unix.EINTR:
+		default:
+			c.mu.Lock()
+			b.mark(false)
+			c.mu.Unlock()
+			return err
+		}
+	}
+	return nil
+}
+
+// offer marks the rest of b as offered. False: the connection has ended, and
+// what has been said of its calls must stay true.
+func (c *Conn) offer(b *batch) bool {
+	if b.offered {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return false
+	}
+	b.mark(true)
+	return true
 }

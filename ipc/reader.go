@@ -1,7 +1,7 @@
 package ipc
 
 import (
-	"errors"
+	"bytes"
 	"io"
 	"os"
 	"sync"
@@ -126,10 +126,7 @@ func (c *Conn) fill(in *inbuf) (n int, err error) {
 		}
 	})
 	switch {
-	case rawErr != nil:
-		if errors.Is(rawErr, os.ErrClosed) {
-			return 0, ErrClosed
-		}
+	case rawErr != nil: // end has closed the file, and has said why
 		return 0, rawErr
 	case err == unix.ECONNRESET: // the peer closed with unread bytes of ours: no different from EOF
 		return 0, nil
@@ -232,11 +229,7 @@ func (c *Conn) answerPing(token uint32) *breach {
 			f.Codec, f.Payload = CodecJSON, m.Payload
 		}
 	}
-	err := c.urgent(f)
-	if errors.Is(err, ErrOverloaded) {
-		return broke("unread", 0, "more than %d bytes of answers wait and the peer does not read them", maxUrgent-len(f.Payload))
-	}
-	return nil
+	return c.reply(f)
 }
 
 func (c *Conn) acceptError(f Frame) *breach {
@@ -264,11 +257,11 @@ func (c *Conn) acceptPart(f Frame) *breach {
 	a := &c.partial
 	more := f.Flags&FlagMore != 0
 	if a.active && a.first.Type == f.Type && a.first.ID == f.ID {
-		switch {
-		case f.NLen != 0 || f.Arg != 0 || f.Codec != a.first.Codec:
+		if f.NLen != 0 || f.Arg != 0 || f.Codec != a.first.Codec {
 			return broke("continuation", 12, "the next frame of %v %d repeats type, id and codec and leaves arg and name out", f.Type, f.ID)
-		case len(a.buf)+len(f.Payload) > c.maxMessage:
-			return broke("message", 4, "%v %d is longer than %d bytes", f.Type, f.ID, c.maxMessage)
+		}
+		if br := c.checkSize(f, len(a.buf)); br != nil {
+			return br
 		}
 		a.buf = append(a.buf, f.Payload...)
 		if more {
@@ -278,20 +271,41 @@ func (c *Conn) acceptPart(f Frame) *breach {
 		*a = assembly{}
 		return c.acceptMessage(whole.first, whole.name, whole.buf)
 	}
-	if f.Type == TypeCall && f.NLen == 0 {
-		return broke("name", 16, "CALL needs a name")
+	if br := c.checkFirst(f); br != nil {
+		return br
 	}
-	if f.Type == TypeResult && !c.open(f.ID) {
-		return broke("answer", 8, "an answer to call %d, which is not open", f.ID)
+	if more && a.active {
+		return broke("interleave", 3, "%v %d begins before %v %d is whole", f.Type, f.ID, a.first.Type, a.first.ID)
 	}
-	payload := append([]byte(nil), f.Payload...)
+	payload := bytes.Clone(f.Payload)
 	if !more {
 		return c.acceptMessage(f.Header, string(f.Name), payload)
 	}
-	if a.active {
-		return broke("interleave", 3, "%v %d begins before %v %d is whole", f.Type, f.ID, a.first.Type, a.first.ID)
-	}
 	*a = assembly{active: true, first: f.Header, name: string(f.Name), buf: payload}
+	return nil
+}
+
+// checkFirst holds the first frame of a CALL or a RESULT against the rules.
+func (c *Conn) checkFirst(f Frame) *breach {
+	if br := c.checkSize(f, 0); br != nil {
+		return br
+	}
+	if f.Type == TypeCall {
+		if f.NLen == 0 {
+			return broke("name", 16, "CALL needs a name")
+		}
+		return c.checkCallID(f.ID)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.answerable(f.ID)
+}
+
+// checkSize bounds a message of which held bytes were there before f.
+func (c *Conn) checkSize(f Frame, held int) *breach {
+	if held+len(f.Payload) > c.maxMessage {
+		return broke("message", 4, "%v %d is longer than %d bytes", f.Type, f.ID, c.maxMessage)
+	}
 	return nil
 }
 

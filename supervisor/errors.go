@@ -13,6 +13,6 @@ var (
 	// ErrNotOne: the target names several workers where one is needed, or no
 	// pool where there are several.
 	ErrNotOne = errors.New("not one worker")
-	// ErrStopping: the supervisor is shutting down or has not been started.
+	// ErrStopping: the supervisor has stopped every worker, or is about to.
 	ErrStopping = errors.New("the supervisor is not running")
 )

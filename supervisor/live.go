@@ -29,7 +29,6 @@ type live struct {
 	outSink, errSink *capture.Sink
 
 	gone   chan struct{} // closed when the process has ended
-	pinged atomic.Uint32 // token of the loop's last ping
 	pong   atomic.Pointer[pong]
 	status atomic.Pointer[string]
 	ended  *ExitStatus // set before the event Exited is posted
@@ -142,7 +141,7 @@ func (s *Supervisor) connConfig(l *live) ipc.Config {
 		OnHello: func(ipc.Hello) { s.post(lifecycle.Greeted{ID: l.id}, l) },
 		OnReady: func() { s.post(lifecycle.SaidReady{ID: l.id}, l) },
 		OnEvent: func(e ipc.Event) { s.workerEvent(l, e) },
-		OnPong: func(token uint32, rtt time.Duration, p ipc.Pong) {
+		OnPong: func(_ uint32, rtt time.Duration, p ipc.Pong) {
 			if len(p.Status) > maxStatus {
 				p.Status = p.Status[:maxStatus]
 			}
@@ -150,9 +149,7 @@ func (s *Supervisor) connConfig(l *live) ipc.Config {
 			if p.Status != "" {
 				l.status.Store(&p.Status)
 			}
-			if token == l.pinged.Load() {
-				s.post(lifecycle.Ponged{ID: l.id}, l)
-			}
+			s.post(lifecycle.Ponged{ID: l.id}, l) // one at the most for each ping that was sent
 		},
 		OnClose: func(err error) { s.connClosed(l, err) },
 	}

@@ -54,15 +54,14 @@ func (s *Supervisor) order(ctx context.Context, verb lifecycle.Verb, t Target) (
 	if v := places[0].view.Load(); t.Generation != 0 && t.Generation != v.Generation {
 		return nil, fmt.Errorf("%w: %v is gone, %v#%d is there", ErrStale, t, v.Slot, v.Generation)
 	}
-	if s.started.Load() == nil {
-		return nil, ErrStopping
-	}
 	slots := make([]lifecycle.Slot, len(places))
 	for i, pl := range places {
 		slots[i] = lifecycle.Slot{Pool: pl.pool.config.Name, N: pl.slot}
 	}
 	reply := make(chan []lifecycle.Result, 1)
-	if !s.send(input{event: lifecycle.Order{Op: s.lastOp.Add(1), Verb: verb, Slots: slots}, reply: reply}) {
+	select {
+	case s.inputs <- input{event: lifecycle.Order{Op: s.lastOp.Add(1), Verb: verb, Slots: slots}, reply: reply}:
+	case <-s.done:
 		return nil, ErrStopping
 	}
 	results := make([]Result, len(places))

@@ -127,14 +127,10 @@ type input struct {
 
 // post gives the loop an event. The loop never waits for anything but its
 // inputs, so this does not take long; after its end the event is dropped.
-func (s *Supervisor) post(ev lifecycle.Event, l *live) { s.send(input{event: ev, live: l}) }
-
-func (s *Supervisor) send(in input) bool {
+func (s *Supervisor) post(ev lifecycle.Event, l *live) {
 	select {
-	case s.inputs <- in:
-		return true
+	case s.inputs <- input{event: ev, live: l}:
 	case <-s.done:
-		return false
 	}
 }
 
@@ -222,8 +218,7 @@ func (l *loop) carryOut(e lifecycle.Effect) {
 		l.withLive(e.ID, func(p *live) error { return p.proc.Signal(e.Signal) })
 	case lifecycle.Ping:
 		l.withLive(e.ID, func(p *live) error {
-			token, err := p.conn.SendPing()
-			p.pinged.Store(token)
+			_, err := p.conn.SendPing()
 			return err
 		})
 	case lifecycle.Announce:
@@ -287,6 +282,12 @@ func (p Pool) policy() *lifecycle.Policy {
 // Environment is what a worker of this pool gets beside the BROOD_ variables:
 // the supervisor's own environment without any of those, then Env.
 func (p Pool) Environment() []string { return environment(p.Env) }
+
+// Program is the file that the pool's command names: found as the start of a
+// worker finds it, in the worker's PATH or, with a slash, from Dir.
+func (p Pool) Program() (string, error) {
+	return process.LookPath(p.Command[0], p.Dir, p.Environment())
+}
 
 func environment(extra map[string]string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "BROOD_") })

@@ -124,7 +124,13 @@ func actShortage(in *bufio.Scanner, args []string) {
 		}
 		hoard = append(hoard, f)
 	}
-	fmt.Println("short:", strings.Contains(<-lines.c, "cannot accept"))
+	select {
+	case line := <-lines.c:
+		fmt.Println("short:", strings.Contains(line, "cannot accept"))
+	case <-time.After(patience):
+		fmt.Println("never short")
+		return
+	}
 	in.Scan()
 	for _, f := range hoard {
 		f.Close()
@@ -143,6 +149,8 @@ type actor struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Scanner
+
+	deadline interface{ SetReadDeadline(time.Time) error } // of out
 }
 
 // start runs an actor, as another user if cred is not nil. The test's end ends it.
@@ -171,7 +179,7 @@ func start(t *testing.T, cred *syscall.Credential, name string, args ...string) 
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	a := &actor{t, cmd, in, bufio.NewScanner(out)}
+	a := &actor{t, cmd, in, bufio.NewScanner(out), out.(*os.File)}
 	t.Cleanup(a.kill)
 	return a
 }
@@ -185,6 +193,7 @@ func (a *actor) say(line string) {
 
 func (a *actor) hear() string {
 	a.t.Helper()
+	a.deadline.SetReadDeadline(time.Now().Add(patience))
 	if !a.out.Scan() {
 		a.t.Fatalf("the actor is gone: %v", a.out.Err())
 	}
@@ -278,7 +287,7 @@ func serveOne(t *testing.T, l *Listener) byte {
 	}
 	defer c.Close()
 	var b [1]byte
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.SetReadDeadline(time.Now().Add(patience))
 	if _, err := c.Read(b[:]); err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +311,7 @@ func (l logLines) logger() hclog.Logger { return hclog.New(&hclog.LoggerOptions{
 // wait returns the next line that has text in it.
 func (l logLines) wait(t *testing.T, text string) string {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	for {
 		select {
 		case line := <-l.c:
@@ -315,6 +324,9 @@ func (l logLines) wait(t *testing.T, text string) string {
 	}
 }
 
+// patience is how long a test waits for what does not come before it fails.
+const patience = 20 * time.Second
+
 // noLeaks fails the test if goroutines or descriptors are left when it ends. To be
 // called first, so that what the test cleans up is cleaned up before.
 func noLeaks(t *testing.T) {
@@ -325,7 +337,7 @@ func noLeaks(t *testing.T) {
 	}
 	goroutines, fds := runtime.NumGoroutine(), countFDs(t)
 	t.Cleanup(func() {
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(patience)
 		for runtime.NumGoroutine() > goroutines && time.Now().Before(deadline) {
 			runtime.Gosched() // one that has said it is done may not be gone yet
 		}

@@ -20,12 +20,12 @@ type Machine struct {
 	// Of the step at hand.
 	now     time.Time
 	effects []Effect
-	dirty   map[*slot]bool
+	dirty   []*slot // touched, each once, in that order
 }
 
 // New makes a machine whose chance is drawn from chance, in [0, 1).
 func New(chance func() float64) *Machine {
-	return &Machine{slots: map[Slot]*slot{}, chance: chance, ops: map[uint64]*op{}, dirty: map[*slot]bool{}}
+	return &Machine{slots: map[Slot]*slot{}, chance: chance, ops: map[uint64]*op{}}
 }
 
 // Add makes a slot that is wanted up. Boot starts it.
@@ -40,7 +40,10 @@ func (m *Machine) Add(id Slot, p *Policy, now time.Time) {
 func (m *Machine) Step(now time.Time, ev Event) []Effect {
 	m.now = now
 	m.effects = m.effects[:0]
-	clear(m.dirty)
+	for _, s := range m.dirty {
+		s.dirty = false
+	}
+	m.dirty = m.dirty[:0]
 	switch ev := ev.(type) {
 	case Boot:
 		for _, s := range m.order {
@@ -71,7 +74,7 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 	}
 	m.roll()
 	m.finish()
-	for s := range m.dirty {
+	for _, s := range m.dirty {
 		m.timers.set(s, s.nextTimer())
 	}
 	return m.effects
@@ -88,7 +91,12 @@ func (m *Machine) process(id ID, act func(*proc)) {
 	act(s.proc)
 }
 
-func (m *Machine) touch(s *slot) { m.dirty[s] = true }
+func (m *Machine) touch(s *slot) {
+	if !s.dirty {
+		s.dirty = true
+		m.dirty = append(m.dirty, s)
+	}
+}
 
 func (m *Machine) emit(e Effect) { m.effects = append(m.effects, e) }
 
@@ -117,7 +125,7 @@ func (m *Machine) Next() time.Time {
 
 // Dirty calls f for every slot that the last Step touched.
 func (m *Machine) Dirty(f func(View)) {
-	for s := range m.dirty {
+	for _, s := range m.dirty {
 		f(s.view())
 	}
 }

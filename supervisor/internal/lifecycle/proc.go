@@ -46,7 +46,6 @@ type proc struct {
 	why      string    // in words
 	fault    bool      // by its own fault, not on an operator's word
 	replaced bool      // an operator wants a new one in its place
-	downed   bool      // an operator wanted the slot down
 	atOnce   bool      // while ordered: Spawned is followed by SIGKILL
 	killAt   time.Time // the one deadline of the whole stop
 }
@@ -109,10 +108,14 @@ func (p *proc) becomeReady() {
 	p.slot.become(Ready, "")
 }
 
-// armPing sets the next ping one interval after from.
+// armPing sets the next ping one interval after from, at once if that is over.
 func (p *proc) armPing(from time.Time) {
-	if p.hello && p.policy().Ping >= 0 {
-		p.pingAt = from.Add(p.policy().Ping)
+	if !p.hello || p.policy().Ping < 0 {
+		return
+	}
+	p.pingAt = from.Add(p.policy().Ping)
+	if p.pingAt.Before(p.now()) {
+		p.pingAt = p.now()
 	}
 }
 
@@ -138,9 +141,6 @@ func (p *proc) announce(kind Kind, format string, args ...any) {
 func (p *proc) pongMissed() {
 	p.missed++
 	p.armPing(p.pingedAt)
-	if p.pingAt.Before(p.now()) {
-		p.pingAt = p.now()
-	}
 	if p.missed < p.policy().Failures {
 		p.announce(KindSuspect, "no answer to a ping within %v (%d of %d)", p.policy().PingTimeout, p.missed, p.policy().Failures)
 		return
@@ -182,14 +182,12 @@ func (p *proc) hungUp(ev HungUp) {
 // stop asks the process to go on an operator's word. A stop under way goes on;
 // the operator's word then decides what follows.
 func (p *proc) stop(why string) {
-	p.downed = p.slot.want == Down
-	p.replaced = p.slot.want == Up
-	if p.asked {
-		return
-	}
-	p.asked, p.why = true, why
-	if p.phase != ordered {
-		p.beginStop()
+	p.replaced, p.why = p.slot.want == Up, why
+	if !p.asked {
+		p.asked = true
+		if p.phase != ordered {
+			p.beginStop()
+		}
 	}
 	p.slot.become(Stopping, why)
 }
@@ -272,7 +270,7 @@ func (p *proc) overdue() {
 // ended: the process is gone, or was never there.
 func (p *proc) ended(e Exit) {
 	s := p.slot
-	if p.phase == parted { // it did go by itself: the exit says all
+	if p.phase == parted && !p.replaced && s.want == Up { // it did go by itself: the exit says all
 		p.fault, p.why = false, ""
 	}
 	e.Generation, e.PID, e.At = p.id.Generation, p.pid, p.now()

@@ -29,14 +29,15 @@ type slot struct {
 	waiters []waiter // orders that wait for this slot
 
 	timerAt   time.Time
-	heapIndex int // in Machine.timers; -1: not in it
+	heapIndex int  // in Machine.timers; -1: not in it
+	dirty     bool // it is in Machine.dirty
 }
 
 // become is the only way into another state.
 func (s *slot) become(to State, reason string) {
 	s.m.touch(s)
 	s.reason = reason
-	if s.state != to {
+	if s.state != to || to == Starting { // the next process is news, whatever the one before came to
 		s.state, s.since = to, s.m.now
 		text := string(to)
 		if reason != "" {
@@ -60,8 +61,12 @@ func (s *slot) spawn(reason string) {
 func (s *slot) setUp() {
 	s.want = Up
 	s.failures, s.recent = 0, nil
-	if s.proc == nil {
-		s.spawn("started by hand")
+	const why = "started by hand"
+	switch p := s.proc; {
+	case p == nil:
+		s.spawn(why)
+	case p.asked: // it goes on going, and the next comes after it
+		p.replaced, p.why = true, why
 	}
 }
 
@@ -84,7 +89,6 @@ func (s *slot) replace(why string) {
 		s.spawn(why)
 		return
 	}
-	s.proc.replaced = true
 	s.proc.stop(why)
 }
 
@@ -94,7 +98,7 @@ func (s *slot) vacated(p *proc, e Exit) {
 	case s.want == Down:
 		s.become(Stopped, p.why)
 		return
-	case p.replaced || p.downed: // somebody asked for the exit and for a new process
+	case p.replaced:
 		s.spawn(p.why)
 		return
 	}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.com/brood/supervisor/control/api"
+	"example.com/brood/supervisor/control/client"
+)
+
+// Exit codes of health: the contract of Nagios plugins.
+const (
+	healthOK = iota
+	healthDegraded
+	healthCritical
+	healthUnknown
+)
+
+// Exit codes of health --lsb: those of an init script's status.
+const (
+	lsbRunning    = 0
+	lsbDead       = 1
+	lsbNotRunning = 3
+	lsbUnknown    = 4
+)
+
+func healthCommand(g *globals) *cobra.Command {
+	var out output
+	var timeout time.Duration
+	var minReady int
+	var lsb bool
+	cmd := &cobra.Command{
+		Use:   "health [TARGET]",
+		Short: "Say in one line and by the exit code whether all is well",
+		Long: `Say in one line and by the exit code whether all is well.
+
+Exit codes, as of a Nagios plugin: 0 every pool has what it needs; 1 degraded:
+fewer ready than configured, but at least min_ready; 2 critical: below
+min_ready, given up, or no supervisor there; 3 unknown: no permission, no such
+target, or no answer in time.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			if minReady < 0 {
+				return usagef("--min-ready %d: write a number of workers", minReady)
+			}
+			c, ctx, cancel, err := g.dial(timeout)
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			h, err := c.Health(ctx, strings.Join(args, ""), minReady)
+			code, text := judge(h, err)
+			if out.json() && err == nil {
+				err = printJSON(cmd.OutOrStdout(), h)
+			} else {
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), text)
+			}
+			if err != nil {
+				return &coded{healthUnknown, err}
+			}
+			if lsb {
+				code = [...]int{lsbRunning, lsbRunning, lsbDead, lsbUnknown}[code]
+				if strings.HasPrefix(text, noSupervisorText) {
+					code = lsbNotRunning
+				}
+			}
+			if code == healthOK {
+				return nil
+			}
+			return &coded{code, nil}
+		},
+	}
+	out.flag(cmd)
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for the answer")
+	cmd.Flags().IntVar(&minReady, "min-ready", 0, "workers that must be ready (default: each pool's min_ready)")
+	cmd.Flags().BoolVar(&lsb, "lsb", false, "exit as an init script's status does: 0 running, 1 dead, 3 not running, 4 unknown")
+	return cmd
+}
+
+const noSupervisorText = "BROOD CRITICAL - no supervisor"
+
+// judge turns an answer, or the lack of one, into the plugin's code and line.
+func judge(h api.Health, err error) (code int, text string) {
+	switch {
+	case errors.Is(err, client.ErrNoSupervisor):
+		return healthCritical, "BROOD CRITICAL - " + err.Error()
+	case err != nil:
+		return healthUnknown, "BROOD UNKNOWN - " + err.Error()
+	}
+	switch h.Health {
+	case "ok":
+		return healthOK, "BROOD OK - " + h.Text
+	case "degraded":
+		return healthDegraded, "BROOD WARNING - " + h.Text
+	}
+	return healthCritical, "BROOD CRITICAL - " + h.Text
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func pingCommand(g *globals) *cobra.Command {
+	var out output
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "ping TARGET",
+		Short: "Measure the round trip to one worker",
+		Args:  exactArgs(1, "brood ping web/2"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			c, ctx, cancel, err := g.dial(timeout)
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			p, err := c.Ping(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if out.json() {
+				return printJSON(cmd.OutOrStdout(), p)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s#%d answered in %v, busy with %d\n",
+				p.Target, p.Generation, time.Duration(p.PingUS)*time.Microsecond, p.Inflight)
+			return err
+		},
+	}
+	out.flag(cmd)
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for the answer")
+	return cmd
+}

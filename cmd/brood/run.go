@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/oklog/run"
+	"github.com/spf13/cobra"
+
+	"example.com/brood/supervisor"
+	"example.com/brood/supervisor/config"
+	"example.com/brood/supervisor/control"
+	"example.com/brood/supervisor/control/client"
+)
+
+// defaultConfig is read when no file and no command is named.
+const defaultConfig = "brood.yaml"
+
+// runFlags are the flags of run and demo.
+type runFlags struct {
+	config   string
+	workers  int
+	name     string
+	mode     string
+	logLevel string
+	logJSON  bool
+}
+
+func runCommand(g *globals) *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run [-c brood.yaml] | run -n 4 [--name web] -- COMMAND [ARGS…]",
+		Short: "Run the workers of a configuration, or of one command",
+		Long: `Run the workers of a configuration, or of one command, in the foreground.
+
+SIGTERM and SIGINT stop every worker gracefully; a second one kills them.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, err := f.load(cmd, args)
+			if err != nil {
+				return &coded{exitUsage, err}
+			}
+			return g.run(f, file)
+		},
+	}
+	cmd.Flags().StringVarP(&f.config, "config", "c", "", "the configuration file (default "+defaultConfig+")")
+	cmd.Flags().IntVarP(&f.workers, "workers", "n", 1, "how many workers run COMMAND")
+	cmd.Flags().StringVar(&f.name, "name", "main", "what their pool is called")
+	f.common(cmd)
+	return cmd
+}
+
+func (f *runFlags) common(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.mode, "mode", "", "the control socket's file mode, such as 0660 (default 0600)")
+	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "trace, debug, info, warn, error or off")
+	cmd.Flags().BoolVar(&f.logJSON, "log-json", false, "log as JSON")
+}
+
+// load is the configuration that the flags and words ask for.
+func (f *runFlags) load(cmd *cobra.Command, command []string) (*config.File, error) {
+	if len(command) == 0 {
+		if cmd.Flags().Changed("workers") || cmd.Flags().Changed("name") {
+			return nil, errors.New("-n and --name go with a command: brood run -n 4 --name web -- ./server")
+		}
+		path := f.config
+		if path == "" {
+			path = defaultConfig
+		}
+		file, err := config.Load(path)
+		if f.config == "" && errors.Is(err, fs.ErrNotExist) {
+			if _, statErr := os.Stat(path); statErr != nil {
+				return nil, fmt.Errorf("there is no %s here; name one with -c, or a command: brood run -n 4 -- ./server", path)
+			}
+		}
+		return file, err
+	}
+	if f.config != "" {
+		return nil, errors.New("-c and a command are two configurations; give one of them")
+	}
+	if f.workers < 1 {
+		return nil, fmt.Errorf("-n %d: write a number of workers, 1 or more", f.workers)
+	}
+	pool := supervisor.Pool{Name: f.name, Command: command, Workers: f.workers}
+	if _, err := pool.Program(); err != nil {
+		return nil, fmt.Errorf("the command: %w", err)
+	}
+	return &config.File{Pools: []supervisor.Pool{pool}}, nil
+}
+
+// listen is where and how the control socket is made.
+func (f *runFlags) listen(g *globals, c config.Control, log hclog.Logger) (control.ListenConfig, control.Role, error) {
+	l := control.ListenConfig{Path: g.socket, Mode: c.Mode, Group: c.Group, Log: log}
+	if l.Path == "" {
+		l.Path = c.Socket
+	}
+	if l.Path == "" {
+		l.Path = client.DefaultPath()
+	}
+	if f.mode != "" {
+		mode, err := strconv.ParseUint(f.mode, 8, 32)
+		if err != nil || mode == 0 || mode > 0o777 {
+			return l, control.RoleNone, fmt.Errorf("--mode %s: write an octal file mode such as 0660", f.mode)
+		}
+		l.Mode = os.FileMode(mode)
+	}
+	others := control.RoleViewer
+	if c.Role != "" {
+		var err error
+		if others, err = control.ParseRole(c.Role); err != nil {
+			return l, others, err
+		}
+	}
+	return l, others, nil
+}
+
+func (f *runFlags) logger() (hclog.Logger, error) {
+	level := hclog.LevelFromString(f.logLevel)
+	if level == hclog.NoLevel {
+		return nil, fmt.Errorf("--log-level %s: write trace, debug, info, warn, error or off", f.logLevel)
+	}
+	color := hclog.AutoColor
+	if os.Getenv("NO_COLOR") != "" || f.logJSON {
+		color = hclog.ColorOff
+	}
+	return hclog.New(&hclog.LoggerOptions{Name: "brood", Level: level, Output: os.Stderr, JSONFormat: f.logJSON, Color: color}), nil
+}
+
+// run is `brood run`: the supervisor, its control socket and the signals, as
+// one run.Group. The first to end ends the others.
+func (g *globals) run(f runFlags, file *config.File, announce ...func(socket string)) error {
+	log, err := f.logger()
+	if err != nil {
+		return &coded{exitUsage, err}
+	}
+	listen, others, err := f.listen(g, file.Control, log.Named("control"))
+	if err != nil {
+		return &coded{exitUsage, err}
+	}
+	l, err := control.Listen(listen)
+	if err != nil {
+		return &coded{exitUsage, err}
+	}
+	defer l.Close()
+	sup, err := supervisor.New(supervisor.Config{
+		Pools: file.Pools, Log: log, Stdout: os.Stdout, Stderr: os.Stderr, Socket: l.Addr().String(),
+	})
+	if err != nil {
+		return &coded{exitUsage, err}
+	}
+	server := control.NewServer(control.Config{
+		Supervisor: sup, Version: versionText(), Others: others, Log: log.Named("control"),
+		Shutdown: func() { sup.Shutdown(false) },
+	})
+	log.Info("control socket", "path", l.Addr().String())
+	for _, tell := range announce {
+		tell(l.Addr().String())
+	}
+	var group run.Group
+	ctx, stop := context.WithCancel(context.Background())
+	group.Add(func() error { return sup.Run(ctx) }, func(error) { stop() })
+	group.Add(func() error { return server.Serve(l) }, func(error) { closeServer(server, sup) })
+	group.Add(signals(sup, log))
+	return group.Run()
+}
+
+// goodbye is how long answers under way may take once no worker is left.
+const goodbye = 2 * time.Second
+
+// closeServer answers until the last worker is gone, as that is when people
+// ask most.
+func closeServer(server *control.Server, sup *supervisor.Supervisor) {
+	<-sup.Done() // a stop always ends
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	_ = server.Close(ctx) // what is left is hung up on
+}
+
+// signals is the actor that turns signals into orders.
+func signals(sup *supervisor.Supervisor, log hclog.Logger) (execute func() error, interrupt func(error)) {
+	c := make(chan os.Signal, 4)
+	// SIGPIPE is taken so that a reader of our output that goes away does not end
+	// us; ignoring it would be inherited by the workers.
+	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
+	quit := make(chan struct{})
+	return func() error {
+			defer signal.Stop(c)
+			asked := false
+			for {
+				select {
+				case sig := <-c:
+					asked = onSignal(sup, log, sig, asked)
+				case <-quit:
+					return nil
+				}
+			}
+		}, func(error) {
+			close(quit)
+		}
+}
+
+func onSignal(sup *supervisor.Supervisor, log hclog.Logger, sig os.Signal, asked bool) bool {
+	switch sig {
+	case syscall.SIGPIPE:
+	case syscall.SIGHUP:
+		log.Warn("SIGHUP changes nothing: the configuration is read at the start", "to do", "restart brood to have it read again")
+	default:
+		if asked {
+			log.Warn("stopping at once", "signal", sig.String())
+		} else {
+			log.Info("stopping; a second signal kills", "signal", sig.String())
+		}
+		sup.Shutdown(asked)
+		return true
+	}
+	return asked
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func whoamiCommand(g *globals) *cobra.Command {
+	var out output
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "whoami",
+		Short: "Say who the supervisor takes you for, and what you may do",
+		Args:  exactArgs(0, "brood whoami"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			c, ctx, cancel, err := g.dial(timeout)
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			w, err := c.Whoami(ctx)
+			if err != nil {
+				return err
+			}
+			if out.json() {
+				return printJSON(cmd.OutOrStdout(), w)
+			}
+			name := w.User
+			if name == "" {
+				name = "no name"
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "uid %d (%s), gid %d: %s, because %s\n", w.UID, name, w.GID, w.Role, w.Reason)
+			return err
+		},
+	}
+	out.flag(cmd)
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for the answer")
+	return cmd
+}
+
+func versionCommand(g *globals) *cobra.Command {
+	var out output
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print brood's version",
+		Args:  exactArgs(0, "brood version"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			v := localVersion()
+			if out.json() {
+				return printJSON(cmd.OutOrStdout(), v)
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "brood %s, worker protocol %d, %s %s/%s\n",
+				v.Version, v.Protocol[1], runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+	out.flag(cmd)
+	return cmd
+}

@@ -1,0 +1,209 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// kind is what a key takes: how its value is read, and what the JSON Schema
+// says of it. Where read returns false it has reported why.
+type kind[V any] struct {
+	read   func(node) (V, bool)
+	schema object
+	// mayBeNull: a key with nothing after it is the same as an empty mapping.
+	mayBeNull bool
+}
+
+// key is a row of the table: one key of the mapping that becomes a T.
+type key[T any] struct {
+	name     string
+	required bool // for the schema; supervisor.Config.Validate misses it
+	schema   object
+	read     func(node, *T)
+}
+
+// row makes a key. put stores what was read; it is not called if that failed.
+func row[T, V any](name, def string, k kind[V], put func(*T, V), help string) key[T] {
+	return key[T]{name: name, schema: describe(k.schema, help, def), read: func(n node, to *T) {
+		n.def = def
+		if n.isNull() && !k.mayBeNull {
+			n.bad("has no value; write one, or leave the key out%s", n.otherwise())
+			return
+		}
+		if v, ok := k.read(n); ok {
+			put(to, v)
+		}
+	}}
+}
+
+func (k key[T]) needed() key[T] {
+	k.required = true
+	return k
+}
+
+// otherwise says what leaving a key out means.
+func (n node) otherwise() string {
+	if n.def == "" {
+		return ""
+	}
+	return " for the default, " + n.def
+}
+
+// section is a mapping with known keys.
+func section[T any](keys []key[T]) kind[T] {
+	names := make([]string, len(keys))
+	for i, k := range keys {
+		names[i] = k.name
+	}
+	read := func(n node) (t T, ok bool) {
+		entries, ok := n.entries()
+		for _, e := range entries {
+			if i := slices.Index(names, e.name); i >= 0 {
+				keys[i].read(e.node, &t)
+			} else {
+				e.unknown(names)
+			}
+		}
+		return t, ok
+	}
+	return kind[T]{read, sectionSchema(keys), true}
+}
+
+// byName is a mapping from names to sections.
+func byName[T any](keys []key[T], pattern string, setName func(*T, string)) kind[[]T] {
+	one := section(keys)
+	read := func(n node) ([]T, bool) {
+		var all []T
+		entries, ok := n.entries()
+		for _, e := range entries {
+			if t, ok := one.read(e.node); ok {
+				setName(&t, e.name)
+				all = append(all, t)
+			}
+		}
+		return all, ok
+	}
+	return kind[[]T]{read, object{
+		"type": "object", "minProperties": 1,
+		"propertyNames": object{"pattern": pattern}, "additionalProperties": one.schema,
+	}, true}
+}
+
+// listOf is a list; what names it.
+func listOf[V any](what string, item kind[V]) kind[[]V] {
+	read := func(n node) ([]V, bool) {
+		items, ok := n.items("a list of " + what)
+		all := []V{}
+		for _, i := range items {
+			v, good := item.read(i)
+			all = append(all, v)
+			ok = ok && good
+		}
+		return all, ok
+	}
+	return kind[[]V]{read: read, schema: object{"type": "array", "items": item.schema}}
+}
+
+// whole is a whole number of at least lo and, unless hi is 0, at most hi.
+func whole(lo, hi int) kind[int] {
+	schema := object{"type": "integer", "minimum": lo}
+	bounds := fmt.Sprintf("at least %d", lo)
+	if hi > 0 {
+		schema["maximum"] = hi
+		bounds = fmt.Sprintf("%d to %d", lo, hi)
+	} else {
+		hi = math.MaxInt
+	}
+	read := func(n node) (int, bool) {
+		text, ok := n.text("a whole number")
+		if !ok {
+			return 0, false
+		}
+		v, err := strconv.Atoi(text)
+		switch {
+		case n.isQuoted() && err == nil:
+			n.bad("must be a number, got the text %q; leave the quotes out", text)
+		case err != nil || len(text) > 1 && text[0] == '0':
+			n.bad("must be a whole number of %s, got %s", bounds, n.kind())
+		case v < lo || v > hi:
+			n.bad("must be %s, got %d%s", bounds, v, n.hintAtDefault(v))
+		default:
+			return v, true
+		}
+		return 0, false
+	}
+	return kind[int]{read: read, schema: schema}
+}
+
+// hintAtDefault is for who writes 0 and means "as it comes".
+func (n node) hintAtDefault(v int) string {
+	if v != 0 || n.def == "" {
+		return ""
+	}
+	return "; leave the key out" + n.otherwise()
+}
+
+// word is one of a few.
+func word[S ~string](allowed ...S) kind[S] {
+	words := make([]string, len(allowed))
+	for i, a := range allowed {
+		words[i] = string(a)
+	}
+	want := enumerate(words, "or")
+	read := func(n node) (S, bool) {
+		text, ok := n.text(want)
+		if ok && !slices.Contains(words, text) {
+			n.bad("must be %s, got %s%s", want, n.kind(), didYouMean(text, words))
+			ok = false
+		}
+		return S(text), ok
+	}
+	return kind[S]{read: read, schema: object{"enum": words}}
+}
+
+// text is any text but the empty one.
+var text = kind[string]{read: func(n node) (string, bool) {
+	text, ok := n.text("text")
+	if ok && text == "" {
+		n.bad("must not be empty; leave the key out instead")
+		ok = false
+	}
+	return text, ok
+}, schema: object{"type": []string{"string", "integer"}, "minLength": 1}}
+
+// socketPath is a path short enough for an address; see unix(7).
+var socketPath = kind[string]{read: func(n node) (string, bool) {
+	const most = len(unix.RawSockaddrUnix{}.Path) - 1
+	path, ok := text.read(n)
+	switch {
+	case !ok:
+	case len(path) > most:
+		n.bad("is %d bytes long, a socket's path may have %d; choose a shorter one", len(path), most)
+		ok = false
+	case strings.HasSuffix(path, "/"):
+		n.bad("names a directory; add the name of a file such as control.sock")
+		ok = false
+	}
+	return path, ok
+}, schema: object{"type": "string", "minLength": 1}}
+
+var environment = kind[map[string]string]{mayBeNull: true, read: func(n node) (map[string]string, bool) {
+	env := map[string]string{}
+	entries, ok := n.entries()
+	for _, e := range entries {
+		switch {
+		case e.name == "" || strings.ContainsAny(e.name, "=\x00"):
+			e.src.report(placeOfToken(e.key), e.path, "%q is no name of an environment variable", e.name)
+		case e.isNull():
+			e.bad(`has no value; write "" for an empty one, or quote the word`)
+		default:
+			env[e.name], _ = e.text("text")
+		}
+	}
+	return env, ok
+}, schema: object{"type": "object", "additionalProperties": object{"type": []string{"string", "number", "boolean"}}}}

@@ -1,0 +1,71 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"strconv"
+)
+
+//go:generate go test . -run TestSchemaFile -update
+
+// object is a JSON object.
+type object map[string]any
+
+// Schema is the JSON Schema (draft 7) of a file, for editors. It cannot say all
+// that Parse checks. docs/brood.schema.json is a copy.
+func Schema() []byte {
+	root := section(fileKeys).schema
+	root["$schema"] = "http://json-schema.org/draft-07/schema#"
+	root["title"] = "brood.yaml"
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(root); err != nil {
+		panic(err) // the table holds nothing that JSON does not know
+	}
+	return text.Bytes()
+}
+
+func sectionSchema[T any](keys []key[T]) object {
+	properties := object{}
+	var required []string
+	for _, k := range keys {
+		properties[k.name] = k.schema
+		if k.required {
+			required = append(required, k.name)
+		}
+	}
+	s := object{"type": "object", "additionalProperties": false, "properties": properties}
+	if required != nil {
+		s["required"] = required
+	} else {
+		s["type"] = []string{"object", "null"} // nothing after the key
+	}
+	return s
+}
+
+// describe is a kind's schema with what a row adds to it.
+func describe(schema object, help, def string) object {
+	s := maps.Clone(schema)
+	s["description"] = help
+	if def != "" {
+		s["default"] = literal(def)
+	}
+	return s
+}
+
+// literal is the JSON value of a default as it is written in a file.
+func literal(def string) any {
+	if def == "[]" {
+		return []any{}
+	}
+	if n, err := strconv.Atoi(def); err == nil {
+		return n
+	}
+	if unquoted, err := strconv.Unquote(def); err == nil {
+		return unquoted
+	}
+	return def
+}
