@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -30,7 +31,7 @@ const (
 
 func healthCommand(g *globals) *cobra.Command {
 	var out output
-	var timeout time.Duration
+	var timeout, wait time.Duration
 	var minReady int
 	var lsb bool
 	cmd := &cobra.Command{
@@ -50,12 +51,10 @@ target, or no answer in time.`,
 			if minReady < 0 {
 				return usagef("--min-ready %d: write a number of workers", minReady)
 			}
-			c, ctx, cancel, err := g.dial(timeout)
-			if err != nil {
-				return err
+			if wait < 0 || timeout <= 0 {
+				return usagef("--wait %v --timeout %v: write times such as 5s", wait, timeout)
 			}
-			defer cancel()
-			h, err := c.Health(ctx, strings.Join(args, ""), minReady)
+			h, err := g.health(strings.Join(args, ""), minReady, timeout, wait)
 			code, text := judge(h, err)
 			if out.json() && err == nil {
 				err = printJSON(cmd.OutOrStdout(), h)
@@ -79,9 +78,27 @@ target, or no answer in time.`,
 	}
 	out.flag(cmd)
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for the answer")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait until all is well, or until there is a supervisor at all")
 	cmd.Flags().IntVar(&minReady, "min-ready", 0, "workers that must be ready (default: each pool's min_ready)")
 	cmd.Flags().BoolVar(&lsb, "lsb", false, "exit as an init script's status does: 0 running, 1 dead, 3 not running, 4 unknown")
 	return cmd
+}
+
+// lookAgain is how often health --wait looks.
+const lookAgain = 50 * time.Millisecond
+
+// health asks until all is well or wait is over, and returns the last answer.
+func (g *globals) health(target string, minReady int, timeout, wait time.Duration) (api.Health, error) {
+	c := client.New(client.ResolvePath(g.socket))
+	defer c.Close()
+	for end := time.Now().Add(wait); ; time.Sleep(lookAgain) {
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		h, err := c.Health(ctx, target, minReady)
+		cancel()
+		if code, _ := judge(h, err); code == healthOK || time.Now().After(end) {
+			return h, err
+		}
+	}
 }
 
 const noSupervisorText = "BROOD CRITICAL - no supervisor"

@@ -43,6 +43,7 @@ pool web/*, or all *. @1 is slot 1 of the only pool.`,
 		Args:          noCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().StringVar(&g.socket, "socket", "", "the control socket (default $BROOD_SOCKET, else "+
 		"/run/brood/control.sock for root, $XDG_RUNTIME_DIR/brood/control.sock for others)")

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The tests run real processes. This binary is brood when it is started under
+// that name, and the echo worker under that one.
+
+// binDir holds links to this binary, named as what it is to be.
+var binDir string
+
+func TestMain(m *testing.M) {
+	switch filepath.Base(os.Args[0]) {
+	case "brood":
+		os.Exit(brood(os.Args[1:]))
+	case "echo-worker":
+		os.Exit(brood([]string{"demo-worker"}))
+	}
+	os.Exit(testMain(m))
+}
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "brood-cmd")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	self, err := os.Executable()
+	if err == nil {
+		err = os.Chmod(dir, 0o755) // other users are to run it
+	}
+	for _, name := range []string{"brood", "echo-worker"} {
+		if err == nil {
+			err = copyFile(self, filepath.Join(dir, name))
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	binDir = dir
+	os.Unsetenv("BROOD_SOCKET")
+	os.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	return m.Run()
+}
+
+func copyFile(from, to string) error {
+	if os.Link(from, to) == nil && os.Chmod(to, 0o755) == nil {
+		return nil
+	}
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o755)
+}
+
+// result is how one command ended.
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+func (r result) String() string {
+	return fmt.Sprintf("exit %d\nstdout: %s\nstderr: %s", r.code, r.stdout, r.stderr)
+}
+
+// shell runs one line of sh with the socket in the environment.
+func shell(t testing.TB, socket, line string) result {
+	t.Helper()
+	return runCmd(t, socket, exec.Command("sh", "-c", line))
+}
+
+func runCmd(t testing.TB, socket string, cmd *exec.Cmd) result {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Env = append(os.Environ(), "BROOD_SOCKET="+socket, "NO_COLOR=1")
+	timer := time.AfterFunc(60*time.Second, func() { cmd.Process.Kill() })
+	defer timer.Stop()
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%v: %v", cmd.Args, err)
+	}
+	return result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+}
+
+// server is a `brood run` at work.
+type server struct {
+	t      testing.TB
+	cmd    *exec.Cmd
+	socket string
+	log    *logFile
+	ended  chan struct{}
+}
+
+// logFile is a file that a process writes to and the test reads.
+type logFile struct{ path string }
+
+func (l *logFile) String() string {
+	b, _ := os.ReadFile(l.path)
+	return string(b)
+}
+
+// socketDir is a directory that other users may pass through.
+func socketDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "bs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// serve starts `brood run` with args and waits until its workers are up. It is
+// shut down at the test's end.
+func serve(t testing.TB, args ...string) *server {
+	t.Helper()
+	s := serveOn(t, filepath.Join(socketDir(t), "control.sock"), args...)
+	s.awaitHealthy()
+	return s
+}
+
+func serveOn(t testing.TB, socket string, args ...string) *server {
+	t.Helper()
+	s := &server{t: t, socket: socket, log: &logFile{filepath.Join(t.TempDir(), "log")}, ended: make(chan struct{})}
+	f, err := os.Create(s.log.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s.cmd = exec.Command(filepath.Join(binDir, "brood"), append([]string{"run", "--socket", socket}, args...)...)
+	s.cmd.Env = append(os.Environ(), "NO_COLOR=1")
+	s.cmd.Stdout, s.cmd.Stderr = f, f
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		s.cmd.Wait()
+		close(s.ended)
+	}()
+	t.Cleanup(func() { s.stop(syscall.SIGTERM) })
+	return s
+}
+
+// awaitHealthy waits until all workers are ready.
+func (s *server) awaitHealthy() {
+	s.t.Helper()
+	if r := shell(s.t, s.socket, "brood health --wait 60s"); r.code != 0 {
+		s.t.Fatalf("%v\n%v", r, s.log)
+	}
+}
+
+// stop ends the supervisor and returns its exit code.
+func (s *server) stop(sig syscall.Signal) int {
+	s.t.Helper()
+	s.cmd.Process.Signal(sig)
+	select {
+	case <-s.ended:
+	case <-time.After(60 * time.Second):
+		s.cmd.Process.Kill()
+		s.t.Errorf("brood run did not stop: %v", s.log)
+	}
+	return s.cmd.ProcessState.ExitCode()
+}
+
+// need skips the test by name when a program is missing.
+func need(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("%s is not installed", p)
+		}
+	}
+}
+
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	need(t, "setpriv")
+}
+
+// asOther runs line as a user who is neither root nor the supervisor's.
+func asOther(t testing.TB, socket, line string) result {
+	t.Helper()
+	return runCmd(t, socket, exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", line))
+}
+
+func wantIn(t testing.TB, where, text, want string) {
+	t.Helper()
+	if !strings.Contains(text, want) {
+		t.Errorf("%s: got %q, want it to contain %q", where, text, want)
+	}
+}
