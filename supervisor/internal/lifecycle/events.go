@@ -47,9 +47,10 @@ type (
 
 	// Order is what an operator asks for.
 	Order struct {
-		Op    uint64 // comes back in Settled
-		Verb  Verb
-		Slots []Slot // all of them exist
+		Op         uint64 // comes back in Settled
+		Verb       Verb
+		Slots      []Slot // all of them exist
+		Generation uint64 // not 0: only if it is the slot's newest
 	}
 	// Shutdown stops everything for good; with Now, by SIGKILL.
 	Shutdown struct{ Now bool }
@@ -138,6 +139,7 @@ const (
 	OutcomeDone      Outcome = "done"
 	OutcomeUnchanged Outcome = "unchanged" // it was so already, or was not touched
 	OutcomeFailed    Outcome = "failed"
+	OutcomeStale     Outcome = "stale" // the generation named is not the slot's newest
 )
 
 // Result is one slot's part of Settled.

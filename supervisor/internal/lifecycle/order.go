@@ -26,6 +26,10 @@ func (m *Machine) take(o Order) {
 		s := m.slots[id]
 		m.touch(s)
 		w := waiter{op: op, index: i}
+		if o.Generation != 0 && o.Generation != s.generation {
+			s.answer(w, OutcomeStale, fmt.Sprintf("%v is gone, %v is there", ID{id, o.Generation}, ID{id, s.generation}))
+			continue
+		}
 		if m.stopping && o.Verb != Stop {
 			s.answer(w, OutcomeFailed, "the supervisor is shutting down")
 			continue

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -95,6 +96,12 @@ func TestRestartOfOneSlot(t *testing.T) {
 			row{at: s, ev: order(1, Stop, 1), want: "drain 1#1 6s; 1 stopping"},
 			row{at: s, ev: order(2, Restart, 1), want: "op 1: failed", next: 7 * s},
 			row{at: 2 * s, ev: exited(1, 0), want: "1#1 exit; spawn 1#2; 1 starting", reason: "restarted by hand"})},
+		{name: "during a stop of its own making", rows: rows(boot(1), up(0, 1, 1),
+			row{at: s, ev: breached(1), want: "SIGTERM 1#1; 1 stopping"},
+			row{at: 2 * s, ev: order(1, Restart, 1), next: 9 * s, reason: "restarted by hand"},
+			row{at: 3 * s, ev: exited(1, 1), want: "1#1 exit; spawn 1#2; 1 starting"},
+			up(3*s, 1, 2)[:2],
+			row{at: 3 * s, ev: saidReady(2), want: "1 ready; op 1: done"})},
 		{name: "when it was stopped", rows: rows(boot(1), up(0, 1, 1),
 			row{at: s, ev: order(1, Stop, 1), want: "drain 1#1 6s; 1 stopping"},
 			row{at: s, ev: exited(1, 0), want: "1#1 exit; 1 stopped; op 1: done"},
@@ -126,26 +133,43 @@ func TestOrderIsSettledOnce(t *testing.T) {
 
 // What is not done says why.
 func TestOrderSaysWhyNot(t *testing.T) {
-	p := basic()
-	p.GiveUp = []int{78}
-	m := New(func() float64 { return 0.5 })
-	m.Add(Slot{"web", 1}, p, epoch)
-	m.Step(epoch, Boot{})
-	m.Step(epoch, spawned(1))
-	m.Step(epoch, order(1, Restart, 1))
-	m.Step(epoch, exited(1, 0))
-	m.Step(epoch, spawned(2))
-	var settled *Settled
-	for _, e := range m.Step(epoch, exited(2, 78)) {
-		if e, ok := e.(Settled); ok {
-			settled = &e
+	restart := order(9, Restart, 1, 2)
+	of := func(g uint64) Event { return Order{Op: 9, Verb: Stop, Slots: []Slot{{"web", 1}}, Generation: g} }
+	for _, c := range []struct {
+		events  []Event // the last one settles op 9
+		outcome Outcome // of slot 1
+		text    string  // part of why
+	}{
+		{[]Event{order(9, Restart, 1), exited(1, 0), spawned(2), exited(2, 78)}, OutcomeFailed, "failed: exit code 78, which means not to try again"},
+		{[]Event{order(9, Restart, 1), exited(1, 0), notSpawned(2), notSpawned(3)}, OutcomeFailed, "backoff: it could not be started: no such file"},
+		{[]Event{order(9, Start, 1)}, OutcomeUnchanged, "it is up"},
+		{[]Event{order(1, Stop, 1), exited(1, 0), order(9, Stop, 1)}, OutcomeUnchanged, "it is down"},
+		{[]Event{order(1, Stop, 1, 2), restart}, OutcomeUnchanged, "it is stopped, and stays so until it is started"},
+		{[]Event{restart, order(1, Stop, 1), order(2, Stop, 2)}, OutcomeFailed, "it was stopped meanwhile"},
+		{[]Event{order(9, Stop, 1), order(1, Start, 1), exited(1, 0)}, OutcomeFailed, "it was started meanwhile"},
+		{[]Event{Shutdown{}, order(9, Start, 1)}, OutcomeFailed, "the supervisor is shutting down"},
+		{[]Event{exited(1, 1), of(1)}, OutcomeStale, "web/1#1 is gone, web/1#2 is there"},
+	} {
+		p := basic()
+		p.GiveUp = []int{78}
+		m := New(func() float64 { return 0.5 })
+		m.Add(Slot{"web", 1}, p, epoch)
+		m.Add(Slot{"web", 2}, p, epoch)
+		m.Step(epoch, Boot{})
+		for _, r := range append(up(0, 1, 1), up(0, 2, 1)...) {
+			m.Step(epoch, r.ev)
 		}
-	}
-	if settled == nil || settled.Op != 1 || len(settled.Results) != 1 {
-		t.Fatalf("settled: %+v", settled)
-	}
-	r := settled.Results[0]
-	if r.Slot != (Slot{"web", 1}) || r.Outcome != OutcomeFailed || !strings.Contains(r.Text, "exit code 78, which means not to try again") {
-		t.Errorf("%+v", r)
+		var last []Effect
+		for _, ev := range c.events {
+			last = m.Step(epoch, ev)
+		}
+		i := slices.IndexFunc(last, func(e Effect) bool { s, ok := e.(Settled); return ok && s.Op == 9 })
+		if i < 0 {
+			t.Errorf("%q: not settled: %s", c.text, words(last))
+			continue
+		}
+		if r := last[i].(Settled).Results[0]; r.Slot != (Slot{"web", 1}) || r.Outcome != c.outcome || !strings.Contains(r.Text, c.text) {
+			t.Errorf("%+v, want %v: %s", r, c.outcome, c.text)
+		}
 	}
 }

@@ -40,6 +40,9 @@ func TestPings(t *testing.T) {
 			row{at: 2500 * ms, ev: ponged(1), next: 4 * s},
 			row{at: 4 * s, want: "ping 1#1", next: 5 * s},
 			row{at: 5*s - 1, ev: ponged(1), next: 6 * s}), end: verdicts(false, false)},
+		{name: "an answer that nobody asked for changes nothing", policy: pinged, rows: rows(ready,
+			row{at: s, ev: ponged(1), next: 2 * s},
+			row{at: 2 * s, want: "ping 1#1"})},
 		{name: "a missed one makes suspect", policy: pinged, rows: suspect, end: verdicts(true, false)},
 		{name: "an answer begins the count anew", policy: pinged, rows: rows(suspect,
 			row{at: 6 * s, want: "ping 1#1"},
@@ -65,9 +68,9 @@ func TestPings(t *testing.T) {
 			row{at: 3 * s, want: "1#1 hung; SIGTERM 1#1; 1 stopping"})},
 		{name: "a time to answer longer than the interval", policy: func(p *Policy) { p.Ping, p.PingTimeout = s, 3*s }, rows: rows(ready,
 			row{at: s, want: "ping 1#1", next: 4 * s},
-			row{at: 4 * s, want: "1#1 suspect; ping 1#1", next: 7 * s}, // one at a time
+			row{at: 4 * s, want: "1#1 suspect; ping 1#1", next: 7 * s},                 // one at a time
 			row{at: 6500 * ms, ev: ponged(1), want: "1#1 responsive", next: 6500 * ms}, // the interval is over already
-			row{at: 6500 * ms, want: "ping 1#1", next: 9500 * ms}), end: verdicts(false, false)},
+			row{at: 6500 * ms, want: "ping 1#1", next: 9500 * ms}), end:                verdicts(false, false)},
 		{name: "a plain worker is not pinged", policy: func(p *Policy) { pinged(p); p.Auto = true }, rows: rows(boot(1),
 			row{ev: spawned(1)},
 			row{at: s, want: "1 ready", next: never})},
@@ -92,6 +95,11 @@ func TestHungUp(t *testing.T) {
 			row{at: 5500 * ms, ev: exited(1, 0), want: "1#1 exit; 1 done", reason: "exit code 0"})},
 		{name: "with a code", rows: rows(parted,
 			row{at: 5500 * ms, ev: exited(1, 3), want: "1#1 exit; spawn 1#2; 1 starting", reason: "restarted after exit code 3"})},
+		{name: "it takes no commands any more", rows: parted, end: func(t *testing.T, v View) {
+			if v.Greeted || v.PID == 0 {
+				t.Errorf("%+v", v)
+			}
+		}},
 		{name: "it does not exit", rows: rows(parted,
 			row{at: 6 * s, want: "SIGTERM 1#1", next: 13 * s},
 			row{at: 13 * s, want: "1#1 kill; SIGKILL 1#1"},

@@ -106,6 +106,12 @@ func TestStableRunForgivesFailures(t *testing.T) {
 			dies(0, 1, 1, "1#1 exit; spawn 1#2; 1 starting"),
 			row{at: 0, ev: spawned(2)},
 			row{at: 29 * time.Second, ev: exited(2, 1), want: "1#2 exit; 1 backoff", next: 29*time.Second + 100*ms})},
+		{name: "nor does being taken for a plain worker", policy: auto, rows: rows(boot(1),
+			dies(0, 1, 1, "1#1 exit; spawn 1#2; 1 starting"),
+			row{at: 0, ev: spawned(2)},
+			row{at: time.Second, want: "1 ready"},
+			row{at: 2 * time.Second, ev: greeted(2), want: "1 starting"},
+			row{at: 31 * time.Second, ev: exited(2, 1), want: "1#2 exit; 1 backoff"})},
 	})
 }
 

@@ -1,5 +1,7 @@
 package lifecycle
 
+import "slices"
+
 // rollout restarts slots one after the other. The next goes only when the one
 // before is ready again; the first that does not become so ends it, and the
 // slots not yet reached go on as they are.
@@ -50,8 +52,7 @@ func (r *rollout) step(m *Machine) bool {
 		}
 		r.current = nil
 	}
-	if len(r.slots) == 0 || m.stopping {
-		r.slots = nil
+	if len(r.slots) == 0 {
 		return false
 	}
 	s := r.slots[0]
@@ -61,9 +62,18 @@ func (r *rollout) step(m *Machine) bool {
 		r.drop(s, "it was stopped meanwhile")
 		return true
 	}
+	if !r.awaits(s) { // it has had another process since the order, and how that went was its answer
+		r.done++
+		return true
+	}
 	r.current, r.after = s, s.generation
 	s.replace("restarted by hand")
 	return true
+}
+
+// awaits reports whether the op still waits for s.
+func (r *rollout) awaits(s *slot) bool {
+	return slices.ContainsFunc(s.waiters, func(w waiter) bool { return w.op == r.op })
 }
 
 // abort leaves the slots that were not reached as they are.

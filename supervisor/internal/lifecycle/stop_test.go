@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -141,4 +142,24 @@ func TestShutdown(t *testing.T) {
 			row{at: s, ev: order(3, Stop, 1)},
 			row{at: 2 * s, ev: exited(1, 0), want: "1#1 exit; 1 stopped; op 3: done; finished"})},
 	})
+}
+
+// Each SIGKILL says what came before it.
+func TestKillSaysWhy(t *testing.T) {
+	m := New(func() float64 { return 0.5 })
+	m.Add(Slot{"web", 1}, basic(), epoch)
+	m.Step(epoch, Boot{})
+	m.Step(epoch, spawned(1))
+	m.Step(epoch, order(1, Stop, 1))
+	for _, want := range []string{"still there 8s after the stop began", "still there after SIGKILL, pid 101"} {
+		var said string
+		for _, e := range m.Step(m.Next(), Tick{}) {
+			if a, ok := e.(Announce); ok && a.Kind == KindKill {
+				said = a.Text
+			}
+		}
+		if !strings.Contains(said, want) {
+			t.Errorf("said %q, want %q", said, want)
+		}
+	}
 }
