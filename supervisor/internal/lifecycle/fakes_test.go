@@ -135,9 +135,9 @@ func (f *fake) carryOut(e Effect) {
 		if f.silent && !odds(r, 8) {
 			return
 		}
-		f.later(upTo(r, f.policy.PingTimeout*5/4), Ponged{f.id})
+		f.later(upTo(r, f.policy.PingTimeout*5/4), Ponged{f.id, -1})
 		if odds(r, 8) {
-			f.later(upTo(r, f.policy.PingTimeout*3), Ponged{f.id})
+			f.later(upTo(r, f.policy.PingTimeout*3), Ponged{f.id, -1})
 		}
 	case Drain:
 		if !f.deafToDrain {
@@ -169,7 +169,7 @@ func anyWord(r *rand.Rand, id ID) Event {
 	case 3:
 		return SaidReady{id}
 	case 4:
-		return Ponged{id}
+		return Ponged{id, -1}
 	case 5:
 		return HungUp{id, odds(r, 2), "hung up"}
 	}

@@ -203,9 +203,11 @@ func (w *world) check() {
 		first = earlier(first, tr.slot.timerAt)
 		waiting += len(tr.slot.waiters)
 	}
-	for _, r := range w.m.rollouts {
-		if r.current != nil {
-			w.bySlot[r.current.id].rolledBy(r)
+	for _, p := range w.m.inOrder {
+		for _, r := range p.rollouts {
+			for _, t := range r.turns {
+				w.bySlot[t.slot.id].rolledBy(r)
+			}
 		}
 	}
 	w.checkRollouts()

@@ -58,13 +58,17 @@ func (id ID) String() string { return fmt.Sprintf("%v#%d", id.Slot, id.Generatio
 
 // Policy is what a pool's configuration asks for. All fields are set.
 type Policy struct {
-	Auto, Alive bool          // ready when: auto, alive; neither: hello
+	Auto, Alive bool          // ready when: auto, alive
+	Probed      bool          // ready when the shell says so, by SaidReady; none of the three: hello
 	Boot        time.Duration // from spawn to ready
 
 	Ping        time.Duration // between pings; negative: none
 	PingTimeout time.Duration
-	Failures    int  // missed PONGs in a row that act
-	Observe     bool // they only tell
+	Failures    int            // missed PONGs in a row that act
+	Observe     bool           // they only tell
+	Beat        time.Duration  // a beat older than this is as bad as a missed PONG; 0: none is looked at
+	Watchdog    bool           // ready workers say Alive at least every Beat
+	Dump        syscall.Signal // sent first to a hung worker; 0: none
 
 	OnFailureOnly, Never   bool // restart when; neither: always
 	BackoffMin, BackoffMax time.Duration
@@ -75,6 +79,16 @@ type Policy struct {
 
 	StopSignal  syscall.Signal
 	StopTimeout time.Duration
+
+	// Of the whole pool.
+	RestartEvery time.Duration // a restart that nobody asked for, on average; 0: no limit
+	RestartBurst int           // so many at once
+	Surge        int           // workers beside the configured number while a rollout is under way
+	Unavailable  int           // ready workers that may be missing because of one
+	Soak         time.Duration // a new worker must stay ready so long before the next is replaced
+	Age          time.Duration // after which a worker is replaced, ± Jitter; 0: never
+	Jitter       float64       // a share of Age, 0 to 1
+	MinReady     int           // so many ready workers make the pool up, for those After it
 }
 
 const (
@@ -84,6 +98,10 @@ const (
 	parting = time.Second
 	// killAgain is how often SIGKILL is repeated for a process that will not go.
 	killAgain = 5 * time.Second
+	// dumping is the longest that a hung worker has to write its dump.
+	maxDump = 5 * time.Second
+	// recycleAgain is how long a worker stays whose replacement did not come up.
+	recycleAgain = time.Minute
 )
 
 // Exit is how a process ended.
@@ -120,8 +138,11 @@ type View struct {
 	Want       Want
 	Since      time.Time
 	Reason     string
-	Generation uint64 // of the newest process; 0: there was none
+	Generation uint64 // of the process that counts; 0: there was none
+	Version    uint64 // of the configuration it was spawned from
 	PID        int    // 0: none runs
+	Next       uint64 // generation that is to take its place; 0: none
+	Old        uint64 // generation whose place it has taken and that is still there; 0: none
 	Spawned    time.Time
 	Greeted    bool // the process has said HELLO
 	Suspect    bool // its last ping was missed

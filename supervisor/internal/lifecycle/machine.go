@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"container/heap"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -10,29 +11,47 @@ import (
 type Machine struct {
 	slots    map[Slot]*slot
 	order    []*slot // as configured
+	pools    map[string]*pool
+	inOrder  []*pool // as configured
 	timers   timers
 	chance   func() float64 // [0, 1)
 	stopping bool           // a Shutdown has come
 	finished bool
-	rollouts []*rollout // in the order asked for; of a pool only the first moves
 	ops      map[uint64]*op
 
 	// Of the step at hand.
 	now     time.Time
 	effects []Effect
-	dirty   []*slot // touched, each once, in that order
+	dirty   []*slot
 }
 
 // New makes a machine whose chance is drawn from chance, in [0, 1).
 func New(chance func() float64) *Machine {
-	return &Machine{slots: map[Slot]*slot{}, chance: chance, ops: map[uint64]*op{}}
+	return &Machine{
+		slots: map[Slot]*slot{}, pools: map[string]*pool{}, chance: chance, ops: map[uint64]*op{},
+	}
 }
 
-// Add makes a slot that is wanted up. Boot starts it.
+// Add makes a slot that is wanted up, and its pool if that is not there. Boot
+// starts it.
 func (m *Machine) Add(id Slot, p *Policy, now time.Time) {
-	s := &slot{m: m, id: id, policy: p, want: Up, state: Stopped, since: now, reason: "not started yet", heapIndex: -1}
-	m.slots[id] = s
+	m.now = now
+	m.addSlot(m.poolOf(id.Pool, p), id.N)
+}
+
+// Order makes pool come after the pools named: it is started when they are up,
+// and stopped before they are.
+func (m *Machine) Order(pool string, after []string) { m.pools[pool].after = after }
+
+func (m *Machine) addSlot(p *pool, n int) *slot {
+	s := &slot{
+		m: m, id: Slot{p.name, n}, pool: p, policy: p.policy, version: p.version,
+		want: Up, state: Stopped, since: m.now, reason: "not started yet", heapIndex: -1,
+	}
+	m.slots[s.id] = s
 	m.order = append(m.order, s)
+	p.slots = append(p.slots, s)
+	return s
 }
 
 // Step takes one event and returns what is to be done about it, in order. The
@@ -44,19 +63,40 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 		s.dirty = false
 	}
 	m.dirty = m.dirty[:0]
+	m.act(ev)
+	m.follow()
+	for _, s := range m.dirty {
+		m.timers.set(s, s.nextTimer())
+	}
+	return m.effects
+}
+
+func (m *Machine) act(ev Event) {
 	switch ev := ev.(type) {
 	case Boot:
-		for _, s := range m.order {
-			if s.want == Up && s.proc == nil {
-				s.spawn("")
-			}
-		}
+		m.boot()
 	case Tick:
 		m.tick()
 	case Order:
 		m.take(ev)
+	case Resize:
+		m.resize(ev)
+	case AddPool:
+		m.addPool(ev)
+	case RemovePool:
+		m.removePool(ev)
+	case Reconfigure:
+		m.reconfigure(ev)
 	case Shutdown:
 		m.shutdown(ev.Now)
+	default:
+		m.hear(ev)
+	}
+}
+
+// hear passes an event to the process it is of.
+func (m *Machine) hear(ev Event) {
+	switch ev := ev.(type) {
 	case Spawned:
 		m.process(ev.ID, func(p *proc) { p.spawned(ev.PID) })
 	case SpawnFailed:
@@ -68,27 +108,52 @@ func (m *Machine) Step(now time.Time, ev Event) []Effect {
 	case SaidReady:
 		m.process(ev.ID, (*proc).saidReady)
 	case Ponged:
-		m.process(ev.ID, (*proc).ponged)
+		m.process(ev.ID, func(p *proc) { p.ponged(ev.Beat) })
+	case SaidAlive:
+		m.process(ev.ID, (*proc).armWatch)
+	case SaidStopping:
+		m.process(ev.ID, (*proc).saidStopping)
+	case Extended:
+		m.process(ev.ID, func(p *proc) { p.extend(ev.By) })
+	case Due:
+		m.process(ev.ID, func(p *proc) { p.recycle(ev.Why) })
 	case HungUp:
 		m.process(ev.ID, func(p *proc) { p.hungUp(ev) })
 	}
-	m.roll()
-	m.finish()
-	for _, s := range m.dirty {
-		m.timers.set(s, s.nextTimer())
-	}
-	return m.effects
 }
 
-// process passes an event to the process it is of. That of any other
-// generation is late and changes nothing.
+// process finds the process that an event is of. That of a generation which is
+// not there is late and changes nothing.
 func (m *Machine) process(id ID, act func(*proc)) {
 	s := m.slots[id.Slot]
-	if s == nil || s.proc == nil || s.proc.id.Generation != id.Generation {
+	if s == nil {
 		return
 	}
-	m.touch(s)
-	act(s.proc)
+	for _, p := range s.procs() {
+		if p.id.Generation == id.Generation {
+			m.touch(s)
+			act(p)
+			return
+		}
+	}
+}
+
+// follow does what the step has made possible.
+func (m *Machine) follow() {
+	for _, p := range m.inOrder {
+		if p.held {
+			p.release()
+		}
+		p.roll()
+		if p.shrinking {
+			p.remove()
+		}
+	}
+	m.inOrder = slices.DeleteFunc(m.inOrder, func(p *pool) bool { return m.pools[p.name] != p })
+	if m.stopping {
+		m.stopNext()
+		m.finish()
+	}
 }
 
 func (m *Machine) touch(s *slot) {
@@ -99,6 +164,10 @@ func (m *Machine) touch(s *slot) {
 }
 
 func (m *Machine) emit(e Effect) { m.effects = append(m.effects, e) }
+
+func (m *Machine) announce(s *slot, generation uint64, kind Kind, format string, args ...any) {
+	m.emit(Announce{s.id, generation, kind, fmt.Sprintf(format, args...)})
+}
 
 // tick fires every timer that is due. A slot whose timer fires and arms
 // another that is due too waits for the next Tick, so a step always ends.
@@ -135,33 +204,6 @@ func (m *Machine) Views(f func(View)) {
 	for _, s := range m.order {
 		f(s.view())
 	}
-}
-
-// shutdown wants everything down. The first starts the stops, a later one with
-// now kills.
-func (m *Machine) shutdown(now bool) {
-	m.stopping = true
-	for _, s := range m.order {
-		m.touch(s)
-		s.setDown("shutdown")
-		if now && s.proc != nil {
-			s.proc.kill("shutdown at once")
-		}
-	}
-}
-
-// finish announces, once, that a Shutdown is over.
-func (m *Machine) finish() {
-	if !m.stopping || m.finished {
-		return
-	}
-	for _, s := range m.order {
-		if s.proc != nil {
-			return
-		}
-	}
-	m.finished = true
-	m.emit(Finished{})
 }
 
 // backoff is how long to wait before a restart, after so many failures in a
@@ -214,8 +256,4 @@ func (t *timers) set(s *slot, at time.Time) {
 	default:
 		heap.Push(t, s)
 	}
-}
-
-func (m *Machine) announce(s *slot, generation uint64, kind Kind, format string, args ...any) {
-	m.emit(Announce{s.id, generation, kind, fmt.Sprintf(format, args...)})
 }

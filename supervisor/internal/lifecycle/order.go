@@ -5,7 +5,7 @@ import "fmt"
 // op is an Order under way.
 type op struct {
 	id      uint64
-	left    int // slots without a result
+	left    int // slots without a result, and one while it is being begun
 	results []Result
 }
 
@@ -15,69 +15,73 @@ type waiter struct {
 	index int    // in op.results
 	down  bool   // it waits for Stopped, else for Ready
 	after uint64 // the generation must be newer than this
+	// version, if not 0, is the one that the process must be of.
+	version uint64
+}
+
+// open begins an op. It is not settled before begun is called.
+func (m *Machine) open(id uint64) *op {
+	op := &op{id: id, left: 1}
+	m.ops[id] = op
+	return op
+}
+
+// begun: every slot that the op waits for has been named.
+func (m *Machine) begun(op *op) {
+	op.left--
+	m.settleOp(op)
+}
+
+// add puts in a result that is there already.
+func (op *op) add(r Result) { op.results = append(op.results, r) }
+
+// await has op wait for s.
+func (s *slot) await(op *op, w waiter) {
+	w.op, w.index = op, len(op.results)
+	op.add(Result{Slot: s.id})
+	op.left++
+	s.waiters = append(s.waiters, w)
 }
 
 // take starts an Order.
 func (m *Machine) take(o Order) {
-	op := &op{id: o.Op, left: len(o.Slots), results: make([]Result, len(o.Slots))}
-	m.ops[o.Op] = op
-	rolling := map[string]*rollout{}
-	for i, id := range o.Slots {
+	op := m.open(o.Op)
+	rolling := map[*pool]*rollout{}
+	for _, id := range o.Slots {
 		s := m.slots[id]
 		m.touch(s)
-		w := waiter{op: op, index: i}
-		if o.Generation != 0 && o.Generation != s.generation {
-			s.answer(w, OutcomeStale, fmt.Sprintf("%v is gone, %v is there", ID{id, o.Generation}, ID{id, s.generation}))
-			continue
-		}
-		if m.stopping && o.Verb != Stop {
-			s.answer(w, OutcomeFailed, "the supervisor is shutting down")
-			continue
-		}
-		switch o.Verb {
-		case Start:
-			if s.want == Up && s.state == Ready {
-				s.answer(w, OutcomeUnchanged, "it is up")
-				continue
-			}
-			s.waiters = append(s.waiters, w)
+		switch {
+		case o.Generation != 0 && o.Generation != s.shown():
+			op.add(Result{id, OutcomeStale, fmt.Sprintf("%v is gone, %v is there", ID{id, o.Generation}, ID{id, s.shown()})})
+		case m.stopping && o.Verb != Stop:
+			op.add(Result{id, OutcomeFailed, "the supervisor is shutting down"})
+		case o.Verb == Start && s.want == Up && s.state == Ready:
+			op.add(Result{id, OutcomeUnchanged, "it is up"})
+		case o.Verb == Start:
+			s.await(op, waiter{})
 			s.setUp()
-		case Stop:
-			if s.state == Stopped && s.want == Down {
-				s.answer(w, OutcomeUnchanged, "it is down")
-				continue
-			}
-			w.down = true
-			s.waiters = append(s.waiters, w)
+		case o.Verb == Stop && s.state == Stopped && s.want == Down:
+			op.add(Result{id, OutcomeUnchanged, "it is down"})
+		case o.Verb == Stop:
+			s.await(op, waiter{down: true})
 			s.setDown("stopped by hand")
-		case Restart:
-			w.after = s.generation
-			m.takeRestart(o, s, w, rolling)
+		case len(o.Slots) == 1: // named itself: replaced, or started, at once
+			s.await(op, waiter{after: s.generation})
+			s.replace("restarted by hand")
+		case s.want == Down:
+			op.add(Result{id, OutcomeUnchanged, "it is stopped, and stays so until it is started"})
+		default:
+			s.await(op, waiter{after: s.generation})
+			r := rolling[s.pool]
+			if r == nil {
+				r = &rollout{op: op, pool: s.pool, why: "restarted by hand"}
+				rolling[s.pool] = r
+				s.pool.rollouts = append(s.pool.rollouts, r)
+			}
+			r.slots = append(r.slots, s)
 		}
 	}
-	m.settleOp(op)
-}
-
-// takeRestart replaces the one slot that was named at once. Of several, those
-// of a pool go one after the other, and one that is stopped stays so.
-func (m *Machine) takeRestart(o Order, s *slot, w waiter, rolling map[string]*rollout) {
-	if len(o.Slots) == 1 {
-		s.waiters = append(s.waiters, w)
-		s.replace("restarted by hand")
-		return
-	}
-	if s.want == Down {
-		s.answer(w, OutcomeUnchanged, "it is stopped, and stays so until it is started")
-		return
-	}
-	s.waiters = append(s.waiters, w)
-	r := rolling[s.id.Pool]
-	if r == nil {
-		r = &rollout{op: w.op, pool: s.id.Pool}
-		rolling[s.id.Pool] = r
-		m.rollouts = append(m.rollouts, r)
-	}
-	r.slots = append(r.slots, s)
+	m.begun(op)
 }
 
 // answer gives the slot's result of an op.
@@ -120,7 +124,7 @@ func (s *slot) judge(w waiter) (o Outcome, text string, over bool) {
 	if s.want == Down {
 		return OutcomeFailed, "it was stopped meanwhile", true
 	}
-	if s.generation <= w.after {
+	if s.shown() <= w.after || w.version != 0 && s.proc != nil && s.proc.version != w.version {
 		return "", "", false
 	}
 	switch s.state {

@@ -138,7 +138,7 @@ func word(e Effect) string {
 func spawned(g uint64) Event   { return spawnedIn(1, g) }
 func greeted(g uint64) Event   { return Greeted{web(1, g)} }
 func saidReady(g uint64) Event { return saidReadyIn(1, g) }
-func ponged(g uint64) Event    { return Ponged{web(1, g)} }
+func ponged(g uint64) Event    { return Ponged{web(1, g), -1} }
 func exited(g uint64, code int) Event {
 	return exitedIn(1, g, code)
 }

@@ -2,11 +2,10 @@ package lifecycle
 
 import (
 	"fmt"
-	"syscall"
 	"time"
 )
 
-// phase is how far a process has come. Those from draining on are steps of one
+// phase is how far a process has come. Those from parted on are steps of one
 // stop and only go forward.
 type phase uint8
 
@@ -14,18 +13,20 @@ const (
 	ordered     phase = iota // Spawn was emitted, its answer has not come
 	booting                  // it runs and is not ready
 	serving                  // it is ready
-	parted                   // it has closed its connection and should exit by itself
+	parted                   // it has closed its connection, or said so, and should exit by itself
 	draining                 // DRAIN was sent
+	dumping                  // it hangs and was asked for a dump
 	terminating              // the stop signal was sent
 	killing                  // SIGKILL was sent
 )
 
 // proc is one generation in its slot.
 type proc struct {
-	slot  *slot
-	id    ID
-	phase phase
-	pid   int // 0 while ordered
+	slot    *slot
+	id      ID
+	version uint64
+	phase   phase
+	pid     int // 0 while ordered
 
 	orderedAt, spawnedAt, readyAt time.Time
 
@@ -35,11 +36,9 @@ type proc struct {
 	// Timers; zero: not armed.
 	deadline time.Time // of the phase
 	aliveAt  time.Time // when living so long makes it ready
-	pingAt   time.Time // of the next ping
-	pongBy   time.Time // of the answer to the last one
-	pingedAt time.Time // no timer: when that was sent
-	missed   int       // in a row
-	hung     bool
+	soakedAt time.Time // when it has been ready for as long as a rollout asks
+	ageAt    time.Time // when it is old enough to be replaced
+	watch              // those of its health
 
 	// Of its stop.
 	asked    bool      // a stop was asked for; while ordered it waits for Spawned
@@ -53,7 +52,20 @@ type proc struct {
 func (p *proc) policy() *Policy { return p.slot.policy }
 func (p *proc) now() time.Time  { return p.slot.m.now }
 
-func (p *proc) stopping() bool { return p.phase >= parted }
+// counts: it is the process whose state is the slot's.
+func (p *proc) counts() bool { return p.slot.proc == p }
+
+// become changes the slot's state if this is the process that counts.
+func (p *proc) become(to State, reason string) {
+	p.slot.m.touch(p.slot)
+	if p.counts() {
+		p.slot.become(to, reason)
+	}
+}
+
+func (p *proc) announce(kind Kind, format string, args ...any) {
+	p.slot.m.announce(p.slot, p.id.Generation, kind, format, args...)
+}
 
 func (p *proc) spawned(pid int) {
 	if p.phase != ordered {
@@ -87,7 +99,8 @@ func (p *proc) greeted() {
 		if p.phase == serving {
 			p.phase, p.ready = booting, false
 			p.deadline = p.now().Add(p.policy().Boot)
-			p.slot.become(Starting, "it has said HELLO and is awaited to say READY")
+			p.soakedAt, p.ageAt = time.Time{}, time.Time{}
+			p.become(Starting, "it has said HELLO and is awaited to say READY")
 		}
 	}
 	if p.phase == serving {
@@ -95,139 +108,59 @@ func (p *proc) greeted() {
 	}
 }
 
+// saidReady counts where it is the worker's, or its probe's, to say.
 func (p *proc) saidReady() {
-	if p.phase == booting && p.hello && !p.policy().Alive {
+	if p.phase == booting && (p.hello || p.policy().Probed) && !p.policy().Alive {
 		p.becomeReady()
 	}
 }
 
 func (p *proc) becomeReady() {
+	pol := p.policy()
 	p.phase, p.ready, p.readyAt = serving, true, p.now()
 	p.deadline, p.aliveAt = time.Time{}, time.Time{}
+	if pol.Age > 0 {
+		spread := 1 + pol.Jitter*(2*p.slot.m.chance()-1)
+		p.ageAt = p.now().Add(time.Duration(float64(pol.Age) * spread))
+	}
 	p.armPing(p.now())
-	p.slot.become(Ready, "")
+	p.armWatch()
+	p.become(Ready, "")
 }
 
-// armPing sets the next ping one interval after from, at once if that is over.
-func (p *proc) armPing(from time.Time) {
-	if !p.hello || p.policy().Ping < 0 {
-		return
-	}
-	p.pingAt = from.Add(p.policy().Ping)
-	if p.pingAt.Before(p.now()) {
-		p.pingAt = p.now()
-	}
-}
-
-func (p *proc) ponged() {
+// soaked: it has been ready for as long as a rollout asks. While it has not, a
+// timer is armed for when it will have been.
+func (p *proc) soaked() bool {
 	if p.phase != serving {
-		return
+		return false
 	}
-	p.pongBy = time.Time{}
-	if p.missed > 0 {
-		p.missed, p.hung = 0, false
-		p.announce(KindResponsive, "answers pings again")
+	if at := p.readyAt.Add(p.policy().Soak); at.After(p.now()) {
+		p.soakedAt = at
+		p.slot.m.touch(p.slot)
+		return false
 	}
-	if p.pingAt.IsZero() {
-		p.armPing(p.pingedAt)
+	return true
+}
+
+// extend gives a worker that asks for it more time to become ready. Its stop
+// can't be extended: a stop always ends.
+func (p *proc) extend(by time.Duration) {
+	if p.phase == booting && p.now().Add(by).After(p.deadline) {
+		p.deadline = p.now().Add(by)
 	}
 }
 
-func (p *proc) announce(kind Kind, format string, args ...any) {
-	p.slot.m.announce(p.slot, p.id.Generation, kind, format, args...)
-}
-
-// pongMissed counts one. Only so many in a row act.
-func (p *proc) pongMissed() {
-	p.missed++
-	p.armPing(p.pingedAt)
-	if p.missed < p.policy().Failures {
-		p.announce(KindSuspect, "no answer to a ping within %v (%d of %d)", p.policy().PingTimeout, p.missed, p.policy().Failures)
-		return
+func (p *proc) nextTimer() time.Time {
+	next := p.deadline
+	for _, t := range [...]time.Time{p.aliveAt, p.soakedAt, p.ageAt, p.pingAt, p.pongBy, p.watchBy} {
+		next = earlier(next, t)
 	}
-	if !p.hung {
-		p.hung = true
-		p.announce(KindHung, "no answer to %d pings in a row", p.missed)
-	}
-	if p.policy().Observe {
-		return
-	}
-	p.fault = true
-	p.why = fmt.Sprintf("no answer to %d pings in a row", p.missed)
-	p.asked = true
-	p.killAt = p.now().Add(p.policy().StopTimeout)
-	p.terminate()
-	p.slot.become(Stopping, p.why)
-}
-
-// hungUp: a worker without its connection can't be commanded. One that only
-// closed it has a moment to exit by itself; one that broke the protocol has not.
-func (p *proc) hungUp(ev HungUp) {
-	if p.stopping() || p.phase == ordered {
-		return
-	}
-	p.disarm()
-	p.asked, p.fault, p.why = true, true, ev.Reason
-	p.killAt = p.now().Add(p.policy().StopTimeout)
-	p.hello = false
-	if ev.Breach {
-		p.terminate()
-	} else {
-		p.phase = parted
-		p.deadline = p.now().Add(min(parting, p.policy().StopTimeout))
-	}
-	p.slot.become(Stopping, ev.Reason)
-}
-
-// stop asks the process to go on an operator's word. A stop under way goes on;
-// the operator's word then decides what follows.
-func (p *proc) stop(why string) {
-	p.replaced, p.why = p.slot.want == Up, why
-	if !p.asked {
-		p.asked = true
-		if p.phase != ordered {
-			p.beginStop()
-		}
-	}
-	p.slot.become(Stopping, why)
-}
-
-// beginStop takes the first step that suits the process.
-func (p *proc) beginStop() {
-	p.disarm()
-	p.killAt = p.now().Add(p.policy().StopTimeout)
-	if !p.hello {
-		p.terminate()
-		return
-	}
-	p.phase = draining
-	grace := p.policy().StopTimeout * 3 / 4
-	p.deadline = p.now().Add(grace)
-	p.slot.m.emit(Drain{p.id, grace})
-}
-
-func (p *proc) terminate() {
-	p.disarm()
-	p.phase = terminating
-	p.deadline = p.killAt
-	p.slot.m.emit(Signal{p.id, p.policy().StopSignal})
-}
-
-// kill is the last step, and is repeated until the process is gone.
-func (p *proc) kill(why string) {
-	if p.phase == ordered {
-		p.atOnce = true
-		return
-	}
-	p.disarm()
-	p.phase = killing
-	p.deadline = p.now().Add(killAgain)
-	p.announce(KindKill, "SIGKILL: %s", why)
-	p.slot.m.emit(Signal{p.id, syscall.SIGKILL})
+	return next
 }
 
 func (p *proc) disarm() {
-	p.deadline, p.aliveAt, p.pingAt, p.pongBy = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	p.deadline, p.aliveAt, p.soakedAt, p.ageAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	p.pingAt, p.pongBy, p.watchBy = time.Time{}, time.Time{}, time.Time{}
 }
 
 func (p *proc) fire() {
@@ -235,30 +168,31 @@ func (p *proc) fire() {
 	if s.due(&p.aliveAt) && p.phase == booting {
 		p.becomeReady()
 	}
-	if s.due(&p.pongBy) {
-		p.pongMissed()
+	s.due(&p.soakedAt) // the pool's rollout looks at it in this step
+	if s.due(&p.ageAt) {
+		p.recycle(fmt.Sprintf("it is %v old", p.now().Sub(p.readyAt).Round(time.Second)))
 	}
-	if s.due(&p.pingAt) {
-		p.pingedAt = p.now()
-		p.pongBy = p.now().Add(p.policy().PingTimeout)
-		s.m.emit(Ping{p.id})
-	}
+	p.fireWatch()
 	if s.due(&p.deadline) {
 		p.overdue()
 	}
+}
+
+// recycle has the process replaced when its pool's rollouts come to it.
+func (p *proc) recycle(why string) {
+	s := p.slot
+	if p.phase != serving || !p.counts() || s.want == Down || s.m.stopping || p.now().Before(s.recycleNot) || s.pool.reaches(s) {
+		return
+	}
+	s.pool.rollouts = append(s.pool.rollouts, &rollout{pool: s.pool, slots: []*slot{s}, why: "recycled: " + why, recycle: true})
 }
 
 // overdue: the phase has lasted too long.
 func (p *proc) overdue() {
 	switch p.phase {
 	case booting:
-		p.fault = true
-		p.why = fmt.Sprintf("not ready within %v", p.policy().Boot)
-		p.asked = true
-		p.killAt = p.now().Add(p.policy().StopTimeout)
-		p.terminate()
-		p.slot.become(Stopping, p.why)
-	case parted, draining:
+		p.giveUp(fmt.Sprintf("not ready within %v", p.now().Sub(p.spawnedAt).Round(time.Millisecond)))
+	case parted, draining, dumping:
 		p.terminate()
 	case terminating:
 		p.kill(fmt.Sprintf("still there %v after the stop began", p.policy().StopTimeout))
@@ -277,8 +211,34 @@ func (p *proc) ended(e Exit) {
 	if !p.spawnedAt.IsZero() {
 		e.Uptime = p.now().Sub(p.spawnedAt)
 	}
-	s.proc = nil
 	s.lastExit = &e
 	p.announce(KindExit, "%v after %v", e, e.Uptime.Round(time.Millisecond))
-	s.vacated(p, e)
+	switch p {
+	case s.proc:
+		s.proc = nil
+		s.vacated(p, e)
+	case s.next:
+		s.next = nil
+		s.nextFailed(p, e)
+	case s.old:
+		s.old = nil
+		if s.want == Down && !s.occupied() {
+			s.become(Stopped, p.why)
+		}
+	}
+}
+
+// nextFailed: the rollout that wanted it finds out; here only what it died of
+// is kept, and a slot that is wanted down and has become empty.
+func (s *slot) nextFailed(p *proc, e Exit) {
+	s.nextDied = e.String()
+	if p.why != "" {
+		s.nextDied = p.why + ", " + s.nextDied
+	}
+	if s.want == Down && !s.occupied() {
+		s.become(Stopped, p.why)
+	}
+	if s.want == Up && s.proc == nil && s.state != Backoff && s.state != Failed && s.state != Done {
+		s.vacated(p, e)
+	}
 }

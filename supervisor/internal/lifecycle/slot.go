@@ -8,29 +8,58 @@ import (
 
 // slot is a place in a pool and what is known of it.
 type slot struct {
-	m      *Machine
-	id     Slot
-	policy *Policy
+	m       *Machine
+	id      Slot
+	pool    *pool
+	policy  *Policy // of the version
+	version uint64  // of what is spawned here next
 
-	want   Want
-	state  State // changed by become alone
-	since  time.Time
-	reason string
+	want    Want
+	leaving bool  // it is gone once it is stopped
+	state   State // of proc; changed by become alone
+	since   time.Time
+	reason  string
 
 	generation uint64 // last one given out
-	proc       *proc  // nil: there is no process and none is ordered
+	proc       *proc  // the one that counts; nil: there is none and none is ordered
+	next       *proc  // started beside it to take its place
+	old        *proc  // it has lost its place and is being stopped
 
 	retryAt  time.Time   // armed in Backoff alone
 	failures int         // exits in a row that nobody asked for, since the last stable run
 	recent   []time.Time // restarts within the budget's window
 	restarts int
 	lastExit *Exit
+	nextDied string // how the last one started beside ended
 
 	waiters []waiter // orders that wait for this slot
 
+	recycleNot time.Time // before then it is not recycled again
+
 	timerAt   time.Time
-	heapIndex int  // in Machine.timers; -1: not in it
-	dirty     bool // it is in Machine.dirty
+	heapIndex int // in Machine.timers; -1: not in it
+	dirty     bool
+}
+
+// procs are the slot's processes, the one that counts first.
+func (s *slot) procs() []*proc {
+	all := make([]*proc, 0, 3)
+	for _, p := range [...]*proc{s.proc, s.next, s.old} {
+		if p != nil {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+func (s *slot) occupied() bool { return s.proc != nil || s.next != nil || s.old != nil }
+
+// shown is the generation that counts: of the process, or of the last.
+func (s *slot) shown() uint64 {
+	if s.proc != nil {
+		return s.proc.id.Generation
+	}
+	return s.generation
 }
 
 // become is the only way into another state.
@@ -43,18 +72,48 @@ func (s *slot) become(to State, reason string) {
 		if reason != "" {
 			text += ": " + reason
 		}
-		s.m.announce(s, s.generation, KindState, "%s", text)
+		s.m.announce(s, s.shown(), KindState, "%s", text)
 	}
 	s.settle()
 }
 
-// spawn orders the next generation.
-func (s *slot) spawn(reason string) {
+// generate orders the next generation.
+func (s *slot) generate() *proc {
 	s.generation++
+	p := &proc{slot: s, id: ID{s.id, s.generation}, version: s.version, phase: ordered, orderedAt: s.m.now}
+	s.m.emit(Spawn{p.id, s.version})
+	return p
+}
+
+// spawn fills the empty slot.
+func (s *slot) spawn(reason string) {
 	s.retryAt = time.Time{}
-	s.proc = &proc{slot: s, id: ID{s.id, s.generation}, phase: ordered, orderedAt: s.m.now}
-	s.m.emit(Spawn{s.proc.id})
+	s.proc = s.generate()
 	s.become(Starting, reason)
+}
+
+// spawnBeside starts the process that is to take the place of the one there.
+func (s *slot) spawnBeside(why string) {
+	s.next = s.generate()
+	s.m.announce(s, s.generation, KindBeside, "started beside #%d: %s", s.proc.id.Generation, why)
+}
+
+// swap gives next the place.
+func (s *slot) swap() {
+	p := s.proc
+	s.proc, s.next, s.old = s.next, nil, p
+	if p != nil {
+		s.m.announce(s, s.proc.id.Generation, KindSwap, "takes the place of #%d", p.id.Generation)
+	}
+	s.failures = 0
+	if s.proc.phase == serving {
+		s.become(Ready, "")
+	} else {
+		s.become(Starting, "it takes the place of one that died")
+	}
+	if p != nil {
+		p.stop(fmt.Sprintf("replaced by #%d", s.proc.id.Generation))
+	}
 }
 
 // setUp is a start by hand: it forgives what was.
@@ -74,11 +133,12 @@ func (s *slot) setUp() {
 func (s *slot) setDown(why string) {
 	s.want = Down
 	s.retryAt = time.Time{}
-	if s.proc != nil {
-		s.proc.stop(why)
-		return
+	for _, p := range s.procs() {
+		p.stop(why)
 	}
-	s.become(Stopped, why)
+	if !s.occupied() {
+		s.become(Stopped, why)
+	}
 }
 
 // replace stops the process, if there is one, and starts the next.
@@ -92,13 +152,21 @@ func (s *slot) replace(why string) {
 	s.proc.stop(why)
 }
 
-// vacated decides what follows when the slot's process is gone.
+// vacated decides what follows when the process that counts is gone.
 func (s *slot) vacated(p *proc, e Exit) {
 	switch {
 	case s.want == Down:
-		s.become(Stopped, p.why)
+		if !s.occupied() {
+			s.become(Stopped, p.why)
+		}
 		return
-	case p.replaced:
+	case s.m.stopping: // nothing is started any more
+		s.setDown("shutdown")
+		return
+	case s.next != nil && !s.next.asked:
+		s.swap()
+		return
+	case p.replaced: // somebody asked for the exit and for a new process
 		s.spawn(p.why)
 		return
 	}
@@ -143,10 +211,16 @@ func (s *slot) overspent(why string) string {
 	return fmt.Sprintf("%s; %d restarts within %v are used up", why, s.policy.Budget, s.policy.Window)
 }
 
+// retry waits for the slot's own backoff or the pool's bucket, whichever is
+// longer.
 func (s *slot) retry(why string) {
 	s.failures++
 	s.restarts++
 	wait := s.m.backoff(s.policy, s.failures)
+	if held := s.pool.admit(); held > wait {
+		wait = held
+		why += "; the whole pool restarts too often"
+	}
 	if wait == 0 {
 		s.spawn("restarted after " + why)
 		return
@@ -158,10 +232,8 @@ func (s *slot) retry(why string) {
 // nextTimer is the earliest of the slot's timers; zero: none.
 func (s *slot) nextTimer() time.Time {
 	next := s.retryAt
-	if s.proc != nil {
-		for _, t := range [...]time.Time{s.proc.deadline, s.proc.aliveAt, s.proc.pingAt, s.proc.pongBy} {
-			next = earlier(next, t)
-		}
+	for _, p := range s.procs() {
+		next = earlier(next, p.nextTimer())
 	}
 	return next
 }
@@ -187,7 +259,7 @@ func (s *slot) fire() {
 	if s.due(&s.retryAt) {
 		s.spawn("restarted after " + s.reason)
 	}
-	if p := s.proc; p != nil {
+	for _, p := range s.procs() {
 		p.fire()
 	}
 }
@@ -195,10 +267,16 @@ func (s *slot) fire() {
 func (s *slot) view() View {
 	v := View{
 		Slot: s.id, State: s.state, Want: s.want, Since: s.since, Reason: s.reason,
-		Generation: s.generation, Restarts: s.restarts, RetryAt: s.retryAt, LastExit: s.lastExit,
+		Generation: s.shown(), Restarts: s.restarts, RetryAt: s.retryAt, LastExit: s.lastExit,
 	}
 	if p := s.proc; p != nil {
-		v.PID, v.Spawned, v.Greeted, v.Suspect, v.Hung = p.pid, p.spawnedAt, p.hello, p.missed > 0, p.hung
+		v.PID, v.Spawned, v.Greeted, v.Suspect, v.Hung, v.Version = p.pid, p.spawnedAt, p.hello, p.missed > 0, p.hung, p.version
+	}
+	if s.next != nil {
+		v.Next = s.next.id.Generation
+	}
+	if s.old != nil {
+		v.Old = s.old.id.Generation
 	}
 	return v
 }

@@ -1,0 +1,107 @@
+package lifecycle
+
+import (
+	"fmt"
+	"time"
+)
+
+// watch is what is known of a ready process's health.
+type watch struct {
+	pingAt   time.Time // timer: of the next ping
+	pongBy   time.Time // timer: of the answer to the last one
+	watchBy  time.Time // timer: of the next sign that its watchdog wants
+	pingedAt time.Time // no timer: when the last ping was sent
+	missed   int       // in a row
+	hung     bool
+}
+
+// armPing sets the next ping one interval after from, at once if that is over.
+func (p *proc) armPing(from time.Time) {
+	if !p.hello || p.policy().Ping < 0 {
+		return
+	}
+	p.pingAt = from.Add(p.policy().Ping)
+	if p.pingAt.Before(p.now()) {
+		p.pingAt = p.now()
+	}
+}
+
+// armWatch gives the worker until its next sign.
+func (p *proc) armWatch() {
+	if p.phase == serving && p.policy().Watchdog {
+		p.watchBy = p.now().Add(p.policy().Beat)
+	}
+}
+
+// ponged: it answers. Whether it also gets on is another matter: a beat that
+// stands still counts as a missed answer does.
+func (p *proc) ponged(beat time.Duration) {
+	if p.phase != serving {
+		return
+	}
+	asked := !p.pongBy.IsZero()
+	p.pongBy = time.Time{}
+	if limit := p.policy().Beat; asked && limit > 0 && beat > limit {
+		what := fmt.Sprintf("its beat stands still for %v", beat.Round(time.Millisecond))
+		p.failed(what, what)
+		return
+	}
+	if p.missed > 0 {
+		p.missed, p.hung = 0, false
+		p.announce(KindResponsive, "answers pings again")
+	}
+	if p.pingAt.IsZero() {
+		p.armPing(p.pingedAt)
+	}
+}
+
+// failed counts one failure. Only so many in a row act, and are why.
+func (p *proc) failed(what, why string) {
+	p.missed++
+	p.armPing(p.pingedAt)
+	if p.missed < p.policy().Failures {
+		p.announce(KindSuspect, "%s (%d of %d)", what, p.missed, p.policy().Failures)
+		return
+	}
+	p.hang(why)
+}
+
+// hang: it counts as unresponsive.
+func (p *proc) hang(why string) {
+	if !p.hung {
+		p.hung = true
+		p.announce(KindHung, "%s", why)
+	}
+	if p.policy().Observe {
+		return
+	}
+	p.asked, p.fault, p.why = true, true, why
+	p.killAt = p.now().Add(p.policy().StopTimeout)
+	if p.policy().Dump == 0 {
+		p.terminate()
+	} else {
+		p.disarm()
+		p.phase = dumping
+		p.deadline = p.now().Add(min(maxDump, p.policy().StopTimeout/2))
+		p.slot.m.emit(Signal{ID: p.id, Signal: p.policy().Dump, Leader: true})
+	}
+	p.become(Stopping, why)
+}
+
+func (p *proc) fireWatch() {
+	s := p.slot
+	if s.due(&p.watchBy) {
+		p.missed = p.policy().Failures
+		p.armWatch()
+		p.hang(fmt.Sprintf("no WATCHDOG=1 within %v", p.policy().Beat))
+	}
+	if s.due(&p.pongBy) {
+		p.failed(fmt.Sprintf("no answer to a ping within %v", p.policy().PingTimeout),
+			fmt.Sprintf("no answer to %d pings in a row", p.missed+1))
+	}
+	if s.due(&p.pingAt) {
+		p.pingedAt = p.now()
+		p.pongBy = p.now().Add(p.policy().PingTimeout)
+		s.m.emit(Ping{p.id})
+	}
+}
