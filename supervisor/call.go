@@ -17,18 +17,61 @@ type Reply struct {
 	ipc.Message
 }
 
-// Call sends a command to one worker: the one that t names, or the least busy
-// ready one of the pool that t names. ctx's deadline goes along. An error is
-// one of this package's, or an *ipc.CallError that names the outcome.
+// Call sends a command. To a worker it goes straight, up to what the worker
+// accepts at once. Of a pool the least busy ready worker with room gets it; if
+// none has, it waits in the pool's queue. ctx's deadline goes along. An error
+// is one of this package's, or an *ipc.CallError that names the outcome.
 func (s *Supervisor) Call(ctx context.Context, t Target, command string, m ipc.Message) (Reply, error) {
-	if t.All {
+	if t.All || t.Pool == "*" {
 		return Reply{}, fmt.Errorf("%w: %v names several; use CallAll", ErrNotOne, t)
 	}
-	pl, err := s.pick(t)
+	if t.Slot != 0 {
+		places, err := s.find(t)
+		if err != nil {
+			return Reply{}, err
+		}
+		return s.callPlace(ctx, places[0], t.Generation, command, m)
+	}
+	b, err := s.findPool(t)
 	if err != nil {
 		return Reply{}, err
 	}
-	return s.call(ctx, pl, t.Generation, command, m)
+	return s.callPool(ctx, b, command, m)
+}
+
+// maxTries is how many workers a command to a pool is offered to.
+const maxTries = 3
+
+// callPool sends a command to a worker of the pool that has room. What
+// certainly was not started is tried again on another; nothing else is.
+func (s *Supervisor) callPool(ctx context.Context, b *board, command string, m ipc.Message) (Reply, error) {
+	if limit := b.config.Load().Dispatch.Timeout; limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	var tried []*live
+	for {
+		l, err := b.gate.enter(ctx, command, tried)
+		if err != nil {
+			return Reply{}, err
+		}
+		r, err := s.send(ctx, l, command, m)
+		b.gate.leave(l)
+		if tried = append(tried, l); len(tried) == maxTries || !retriable(err) {
+			return r, err
+		}
+	}
+}
+
+// retriable: the command certainly was not started, and another worker may do
+// better.
+func retriable(err error) bool {
+	var ce *ipc.CallError
+	if !errors.As(err, &ce) || ce.Started != ipc.StartedNo {
+		return false
+	}
+	return ce.Code == ipc.ErrLost || ce.Code == ipc.ErrUnavailable || ce.Code == ipc.ErrOverloaded
 }
 
 // AllReply is one worker's part of CallAll.
@@ -50,8 +93,8 @@ func (s *Supervisor) CallAll(ctx context.Context, t Target, command string, m ip
 	for i, pl := range places {
 		go func() {
 			r := &replies[i]
-			r.Reply, r.Err = s.call(ctx, pl, t.Generation, command, m)
-			r.From = Target{Pool: pl.pool.config.Name, Slot: pl.slot, Generation: r.From.Generation}
+			r.Reply, r.Err = s.callPlace(ctx, pl, t.Generation, command, m)
+			r.From = Target{Pool: pl.id.Pool, Slot: pl.id.N, Generation: r.From.Generation}
 			done <- i
 		}()
 	}
@@ -61,13 +104,29 @@ func (s *Supervisor) CallAll(ctx context.Context, t Target, command string, m ip
 	return replies, nil
 }
 
-func (s *Supervisor) call(ctx context.Context, pl *place, generation uint64, command string, m ipc.Message) (Reply, error) {
+func (s *Supervisor) callPlace(ctx context.Context, pl *place, generation uint64, command string, m ipc.Message) (Reply, error) {
 	l, err := s.serving(pl, generation, command)
 	if err != nil {
 		return Reply{}, err
 	}
+	return s.send(ctx, l, command, m)
+}
+
+// send has a ready worker, or what the configuration maps the command to, carry
+// it out.
+func (s *Supervisor) send(ctx context.Context, l *live, command string, m ipc.Message) (Reply, error) {
 	from := Target{Pool: l.id.Pool, Slot: l.id.N, Generation: l.id.Generation}
-	answer, err := l.conn.Call(ctx, command, m)
+	var answer ipc.Message
+	var err error
+	if c, ok := l.pool.Commands[command]; ok {
+		answer, err = s.mapped(ctx, l, command, c, m)
+	} else if _, greeted := l.conn.Peer(); !greeted {
+		err = &ipc.CallError{Code: ipc.ErrUnknownCommand, Started: ipc.StartedNo, Command: command,
+			Message: "it is a plain worker, whose program does not speak brood's protocol; the configuration may map commands for it"}
+	} else {
+		answer, err = l.conn.Call(ctx, command, m)
+	}
+	l.answered(s)
 	var ce *ipc.CallError
 	if errors.As(err, &ce) {
 		named := *ce
@@ -79,19 +138,14 @@ func (s *Supervisor) call(ctx context.Context, pl *place, generation uint64, com
 
 // serving is the process that may be sent a command, or why there is none.
 func (s *Supervisor) serving(pl *place, generation uint64, command string) (*live, error) {
-	v, l := pl.view.Load(), pl.live.Load()
-	refuse := func(code ipc.Code, format string, args ...any) (*live, error) {
-		return nil, &ipc.CallError{
-			Target: v.Slot.String(), Command: command, Code: code, Started: ipc.StartedNo, Message: fmt.Sprintf(format, args...),
-		}
-	}
+	v, l := pl.current()
 	switch {
 	case generation != 0 && generation != v.Generation:
 		return nil, fmt.Errorf("%w: %v#%d is gone, %v#%d is there; name %v to reach whichever is", ErrStale, v.Slot, generation, v.Slot, v.Generation, v.Slot)
-	case v.State != lifecycle.Ready || l == nil || l.id.Generation != v.Generation:
-		return refuse(ipc.ErrUnavailable, "%s", notUp(v))
-	case !v.Greeted:
-		return refuse(ipc.ErrUnknownCommand, "it is a plain worker, which takes no commands: its program does not speak brood's protocol")
+	case v.State != lifecycle.Ready || l == nil:
+		return nil, &ipc.CallError{
+			Target: v.Slot.String(), Command: command, Code: ipc.ErrUnavailable, Started: ipc.StartedNo, Message: notUp(v),
+		}
 	}
 	return l, nil
 }
@@ -115,31 +169,48 @@ type Pong struct {
 	ipc.Pong
 }
 
-// Ping measures the round trip to one worker.
+// Ping measures the round trip to one worker, or to the first ready one of a
+// pool.
 func (s *Supervisor) Ping(ctx context.Context, t Target) (Pong, error) {
-	pl, err := s.pick(t)
-	if err != nil {
-		return Pong{}, err
-	}
-	l, err := s.serving(pl, t.Generation, "ping")
+	l, err := s.pingable(t)
 	if err != nil {
 		return Pong{}, err
 	}
 	from := Target{Pool: l.id.Pool, Slot: l.id.N, Generation: l.id.Generation}
-	rtt, p, err := l.conn.Ping(ctx)
 	var ce *ipc.CallError
-	if errors.As(err, &ce) {
-		ce.Target, ce.Command = from.String(), "ping"
+	if _, greeted := l.conn.Peer(); !greeted {
+		ce = &ipc.CallError{Code: ipc.ErrUnknownCommand, Started: ipc.StartedNo, Message: "it is a plain worker, which answers no pings"}
+	} else if rtt, p, err := l.conn.Ping(ctx); err == nil {
+		return Pong{from, rtt, p}, nil
+	} else if !errors.As(err, &ce) { // the connection had ended before
+		ce = &ipc.CallError{Code: ipc.ErrLost, Message: err.Error(), Started: ipc.StartedNo}
 	}
-	return Pong{from, rtt, p}, err
+	ce.Target, ce.Command = from.String(), "ping"
+	return Pong{From: from}, ce
+}
+
+func (s *Supervisor) pingable(t Target) (*live, error) {
+	places, err := s.find(t)
+	if err != nil {
+		return nil, err
+	}
+	if t.Pool == "*" {
+		return nil, fmt.Errorf("%w: * names all; name a pool or a worker", ErrNotOne)
+	}
+	for _, pl := range places {
+		if l, err := s.serving(pl, t.Generation, "ping"); err == nil || t.Slot != 0 {
+			return l, err
+		}
+	}
+	return nil, &ipc.CallError{Target: t.String(), Command: "ping", Code: ipc.ErrUnavailable, Started: ipc.StartedNo, Message: "none of its workers is ready"}
 }
 
 // find is every slot that t names.
 func (s *Supervisor) find(t Target) ([]*place, error) {
 	if t.Pool == "*" {
 		var all []*place
-		for _, b := range s.pools {
-			all = append(all, b.places...)
+		for _, b := range s.boards() {
+			all = append(all, *b.places.Load()...)
 		}
 		return all, nil
 	}
@@ -147,65 +218,30 @@ func (s *Supervisor) find(t Target) ([]*place, error) {
 	if err != nil {
 		return nil, err
 	}
+	places := *b.places.Load()
 	if t.Slot == 0 {
-		return b.places, nil
+		return places, nil
 	}
-	if t.Slot > len(b.places) {
-		return nil, fmt.Errorf("%w: pool %s has slots 1 to %d, there is no %s/%d", ErrNoTarget, b.config.Name, len(b.places), b.config.Name, t.Slot)
+	if t.Slot > len(places) {
+		return nil, fmt.Errorf("%w: pool %s has slots 1 to %d, there is no %s/%d", ErrNoTarget, b.name, len(places), b.name, t.Slot)
 	}
-	return b.places[t.Slot-1 : t.Slot], nil
+	return places[t.Slot-1 : t.Slot], nil
 }
 
-func (s *Supervisor) findPool(t Target) (*poolBoard, error) {
-	if t.Pool == "" && len(s.pools) == 1 {
-		return s.pools[0], nil
+func (s *Supervisor) findPool(t Target) (*board, error) {
+	boards := s.boards()
+	if t.Pool == "" && len(boards) == 1 {
+		return boards[0], nil
 	}
-	names := make([]string, len(s.pools))
-	for i, b := range s.pools {
-		if b.config.Name == t.Pool {
+	names := make([]string, len(boards))
+	for i, b := range boards {
+		if b.name == t.Pool {
 			return b, nil
 		}
-		names[i] = b.config.Name
+		names[i] = b.name
 	}
 	if t.Pool == "" {
 		return nil, fmt.Errorf("%w: there are several pools: say which of %s", ErrNotOne, strings.Join(names, ", "))
 	}
 	return nil, fmt.Errorf("%w: there is no pool %q; the pools are %s", ErrNoTarget, t.Pool, strings.Join(names, ", "))
-}
-
-// pick is the one slot for a command to t: of a pool, the least busy that is
-// ready.
-func (s *Supervisor) pick(t Target) (*place, error) {
-	places, err := s.find(t)
-	if err != nil {
-		return nil, err
-	}
-	if t.Slot != 0 {
-		return places[0], nil
-	}
-	if t.Pool == "*" {
-		return nil, fmt.Errorf("%w: * names all; name a pool or a worker", ErrNotOne)
-	}
-	var best *place
-	least := 0
-	for _, pl := range places {
-		v, l := pl.view.Load(), pl.live.Load()
-		if v.State != lifecycle.Ready || l == nil || l.id.Generation != v.Generation {
-			continue
-		}
-		busy := 0
-		if v.Greeted {
-			busy = l.conn.Open()
-		}
-		if best == nil || busy < least {
-			best, least = pl, busy
-		}
-	}
-	if best == nil {
-		return nil, &ipc.CallError{
-			Target: t.String(), Code: ipc.ErrUnavailable, Started: ipc.StartedNo,
-			Message: fmt.Sprintf("none of its %d workers is ready; see `brood status`", len(places)),
-		}
-	}
-	return best, nil
 }

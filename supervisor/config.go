@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -48,13 +49,44 @@ type Pool struct {
 	MinReady int
 	// Dir is the working directory. Empty: the supervisor's own.
 	Dir string
-	// Env is added to the supervisor's environment; a key here wins.
-	Env map[string]string
+	// Env is added to the supervisor's environment; a key here wins. EnvFile
+	// names files of KEY=value lines, read at each start; Env wins over them.
+	Env     map[string]string
+	EnvFile []string
+	// CleanEnv leaves only PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_*, TZ and
+	// TERM of the supervisor's environment.
+	CleanEnv bool
 
-	Ready   Ready
-	Health  Health
-	Restart Restart
-	Stop    Stop
+	// User and Group are whom the workers run as, names or numbers. Empty: the
+	// supervisor's own; User alone: that user's groups. A worker that can't become
+	// so does not start.
+	User, Group string
+	Umask       *uint32          // nil: the supervisor's own
+	Limits      map[string]Limit // setrlimit(2), by name: nofile, core, …
+	Nice        *int             // -20 to 19. nil: the supervisor's own
+	OOMScoreAdj *int             // -1000 to 1000, proc(5). nil: the supervisor's own
+	NoNewPrivs  bool             // PR_SET_NO_NEW_PRIVS, prctl(2)
+	// Cgroup limits each worker with a cgroup of its own, where this system lets
+	// the supervisor make one. Zero: none is made.
+	Cgroup Cgroup
+
+	// Listen names sockets that the supervisor opens once and hands to every
+	// worker: "tcp://127.0.0.1:8080", "unix:///run/app.sock?mode=0660&group=www".
+	// They are passed as sd_listen_fds(3) says, in the order of their names.
+	Listen map[string]string
+
+	Ready    Ready
+	Health   Health
+	Restart  Restart
+	Stop     Stop
+	Rollout  Rollout
+	Recycle  Recycle
+	Dispatch Dispatch
+	// Commands are carried out by a signal or a program instead of the worker.
+	Commands map[string]Command
+	// After names pools that must be up before this one is started, and that are
+	// stopped after it.
+	After []string
 }
 
 // ReadyWhen names what makes a worker ready.
@@ -67,12 +99,34 @@ const (
 	ReadyHello ReadyWhen = "hello"
 	// ReadyAlive: alive for a second.
 	ReadyAlive ReadyWhen = "alive"
+	// ReadyNotify: READY=1 on the socket NOTIFY_SOCKET, sd_notify(3).
+	ReadyNotify ReadyWhen = "notify"
+	// ReadyLog: a line of its output matches Ready.Log.
+	ReadyLog ReadyWhen = "log"
+	// ReadyExec, ReadyHTTP, ReadyTCP: a check that the supervisor makes goes well.
+	ReadyExec ReadyWhen = "exec"
+	ReadyHTTP ReadyWhen = "http"
+	ReadyTCP  ReadyWhen = "tcp"
 )
 
 // Ready says when a starting worker may be given work.
 type Ready struct {
 	When    ReadyWhen     // empty: ReadyAuto
 	Timeout time.Duration // from spawn to ready, else it is replaced. 0: 30s
+
+	Log  string   // a regular expression, RE2. ReadyLog
+	Exec []string // a program; exit code 0 is ready. ReadyExec
+	HTTP string   // "http://127.0.0.1:8080/healthz" or "unix:/run/app.sock:/healthz"; 2xx and 3xx are ready. ReadyHTTP
+	TCP  string   // "127.0.0.1:8080" or "unix:/run/app.sock"; a connection is ready. ReadyTCP
+}
+
+// Limit is a resource limit of setrlimit(2). math.MaxUint64 is no limit.
+type Limit struct{ Soft, Hard uint64 }
+
+// Cgroup is what a worker may have, cgroups(7). 0: no limit.
+type Cgroup struct {
+	Memory int64 // bytes
+	PIDs   int64 // processes and threads
 }
 
 // HealthAction names what is done about an unresponsive worker.
@@ -92,6 +146,12 @@ type Health struct {
 	Timeout  time.Duration // how long a PONG may take. 0: 1s
 	Failures int           // missed PONGs in a row that act. 0: 3
 	Action   HealthAction  // empty: ActionRestart
+	// Beat is how old the beat of a worker may be that has one; an older one
+	// counts as a missed PONG. 0: it is not looked at.
+	Beat time.Duration
+	// Dump is sent to a hung worker, alone, before it is stopped, so that it
+	// tells where it hangs. 0: none.
+	Dump syscall.Signal
 }
 
 // RestartWhen names the exits after which a slot is filled again.
@@ -118,6 +178,12 @@ type Restart struct {
 	// failed. 0: 10 in 1m. Negative: no limit. A start by hand is exempt.
 	Budget int
 	Window time.Duration
+	// Rate is how many restarts that nobody asked for the whole pool may have
+	// within RateWindow; more of them wait. As many as there are workers may come
+	// at once. 0: 10 in 1s, or a tenth of the workers if that is more. Negative:
+	// no limit.
+	Rate       int
+	RateWindow time.Duration
 	// GiveUpCodes are exit codes that mean "do not try again": failed at once.
 	GiveUpCodes []int
 }
@@ -129,6 +195,44 @@ type Stop struct {
 	// Timeout is from the begin of the stop to SIGKILL. A worker that has said
 	// HELLO gets three quarters of it to drain before the signal. 0: 10s.
 	Timeout time.Duration
+}
+
+// Rollout says how the workers of a pool are replaced by a restart of several,
+// a reload or recycling.
+type Rollout struct {
+	// Surge is how many new workers may be started beside those they are to
+	// replace, which serve on until the new one is ready. Unavailable is how many
+	// may be stopped before the new one is ready. Both 0: Surge is 1.
+	Surge, Unavailable int
+	// Soak is how long a new worker must stay ready before the next is replaced.
+	// 0: 1s. Negative: no time.
+	Soak time.Duration
+}
+
+// Recycle says when a worker has done its share and is replaced. Never more
+// than one rollout of a pool is under way.
+type Recycle struct {
+	Commands int           // so many answered. 0: never
+	Age      time.Duration // ready for so long, ± Jitter. 0: never
+	Memory   int64         // bytes resident. 0: never
+	Jitter   float64       // a share of Age, 0 to 1, so that a pool does not recycle in step. 0: 0.1
+}
+
+// Dispatch says how commands to the pool, rather than to one worker, are given
+// out.
+type Dispatch struct {
+	Concurrency int           // commands at once for each worker. 0: 1
+	Queue       int           // commands that may wait. 0: 128. Negative: none
+	Timeout     time.Duration // for waiting and answer together. 0: 30s. Negative: the caller's alone
+}
+
+// Command is what a command is mapped to: one of the two is set.
+type Command struct {
+	Signal syscall.Signal // for the worker
+	// Exec is a program that is run beside the worker, in its directory and with
+	// its environment, and BROOD_PID. The command's words are added as arguments,
+	// another payload is its standard input. What it prints is the answer.
+	Exec []string
 }
 
 // FieldError is one thing wrong with a Config.
@@ -153,6 +257,7 @@ func (c Config) Validate() error {
 		errs = append(errs, &FieldError{"pools", "there is none; name at least one with a command"})
 	}
 	seen := map[string]bool{}
+	errs = append(errs, c.validateOrder()...)
 	for _, p := range c.Pools {
 		if seen[p.Name] {
 			errs = append(errs, &FieldError{"pools." + p.Name, "there are two pools of this name"})
@@ -185,7 +290,7 @@ func (p Pool) validate() []error {
 			bad(".env", "%q is no name of an environment variable", k)
 		}
 	}
-	oneOf(bad, ".ready.when", p.Ready.When, "", ReadyAuto, ReadyHello, ReadyAlive)
+	oneOf(bad, ".ready.when", p.Ready.When, "", ReadyAuto, ReadyHello, ReadyAlive, ReadyNotify, ReadyLog, ReadyExec, ReadyHTTP, ReadyTCP)
 	oneOf(bad, ".health.action", p.Health.Action, "", ActionRestart, ActionObserve)
 	oneOf(bad, ".restart.when", p.Restart.When, "", RestartAlways, RestartOnFailure, RestartNever)
 	for field, d := range map[string]time.Duration{
@@ -203,12 +308,96 @@ func (p Pool) validate() []error {
 	if lo, hi := p.Restart.BackoffMin, p.Restart.BackoffMax; hi > 0 && lo > hi {
 		bad(".restart.backoff", "the shortest wait (%v) is longer than the longest (%v)", lo, hi)
 	}
+	p.validateMore(bad)
 	for _, code := range p.Restart.GiveUpCodes {
 		if code < 0 || code > 255 {
 			bad(".restart.give_up_codes", "an exit code is 0 to 255, got %d", code)
 		}
 	}
 	return errs
+}
+
+// validateMore is the part about commands and rollouts.
+func (p Pool) validateMore(bad func(string, string, ...any)) {
+	if p.Rollout.Surge < 0 || p.Rollout.Unavailable < 0 {
+		bad(".rollout", "surge and unavailable must not be negative, got %d and %d", p.Rollout.Surge, p.Rollout.Unavailable)
+	}
+	if p.Recycle.Commands < 0 || p.Recycle.Age < 0 || p.Recycle.Memory < 0 {
+		bad(".recycle", "commands, age and memory must not be negative")
+	}
+	if p.Recycle.Jitter < 0 || p.Recycle.Jitter > 1 {
+		bad(".recycle.jitter", "must be 0%% to 100%%, got %v", p.Recycle.Jitter)
+	}
+	if p.Dispatch.Concurrency < 0 {
+		bad(".dispatch.concurrency", "must not be negative, got %d", p.Dispatch.Concurrency)
+	}
+	if p.Health.Beat < 0 {
+		bad(".health.beat", "must not be negative, got %v", p.Health.Beat)
+	}
+	if p.Umask != nil && *p.Umask > 0o777 {
+		bad(".umask", "must be 0 to 0777, got %#o", *p.Umask)
+	}
+	if p.Nice != nil && (*p.Nice < -20 || *p.Nice > 19) {
+		bad(".nice", "must be -20 to 19, got %d", *p.Nice)
+	}
+	if p.OOMScoreAdj != nil && (*p.OOMScoreAdj < -1000 || *p.OOMScoreAdj > 1000) {
+		bad(".oom_score_adj", "must be -1000 to 1000, got %d", *p.OOMScoreAdj)
+	}
+	for name, l := range p.Limits {
+		if l.Soft > l.Hard {
+			bad(".limits."+name, "the soft limit (%d) is above the hard one (%d)", l.Soft, l.Hard)
+		}
+	}
+	if p.Cgroup.Memory < 0 || p.Cgroup.PIDs < 0 {
+		bad(".cgroup", "memory and pids must not be negative")
+	}
+	for name, c := range p.Commands {
+		switch {
+		case !ipc.ValidName(name):
+			bad(".commands", "%q is no name of a command: 1 to 255 printable ASCII characters without spaces", name)
+		case (c.Signal != 0) == (len(c.Exec) > 0):
+			bad(".commands."+name, "needs either a signal or a program")
+		}
+	}
+}
+
+// validateOrder looks at what pools come after which.
+func (c Config) validateOrder() []error {
+	var errs []error
+	after := map[string][]string{}
+	for _, p := range c.Pools {
+		after[p.Name] = p.After
+	}
+	for _, p := range c.Pools {
+		for _, name := range p.After {
+			if _, ok := after[name]; !ok {
+				errs = append(errs, &FieldError{"pools." + p.Name + ".after", fmt.Sprintf("there is no pool %q", name)})
+			}
+		}
+		if path := circle(after, p.Name, p.Name, nil); path != nil {
+			errs = append(errs, &FieldError{"pools." + p.Name + ".after", "it comes after itself: " + strings.Join(path, " after ")})
+		}
+	}
+	return errs
+}
+
+// circle is a way from a pool back to itself, or nil.
+func circle(after map[string][]string, at, home string, way []string) []string {
+	way = append(way, at)
+	if len(way) > len(after)+1 {
+		return nil
+	}
+	for _, next := range after[at] {
+		if next == home {
+			return append(way, home)
+		}
+		if !slices.Contains(way, next) {
+			if found := circle(after, next, home, way); found != nil {
+				return found
+			}
+		}
+	}
+	return nil
 }
 
 func oneOf[T ~string](bad func(string, string, ...any), field string, got T, allowed ...T) {
@@ -265,6 +454,18 @@ func (p Pool) withDefaults() Pool {
 	def(&p.Restart.Stable, 10*time.Second)
 	def(&p.Restart.Budget, 10)
 	def(&p.Restart.Window, time.Minute)
+	def(&p.Restart.Rate, max(10, p.Workers/10))
+	def(&p.Restart.RateWindow, time.Second)
+	if p.Rollout.Surge == 0 && p.Rollout.Unavailable == 0 {
+		p.Rollout.Surge = 1
+	}
+	def(&p.Rollout.Soak, time.Second)
+	def(&p.Recycle.Jitter, 0.1)
+	def(&p.Dispatch.Concurrency, 1)
+	def(&p.Dispatch.Queue, 128)
+	def(&p.Dispatch.Timeout, 30*time.Second)
+	p.Commands = maps.Clone(p.Commands)
+	p.After = slices.Clone(p.After)
 	def(&p.Stop.Signal, syscall.SIGTERM)
 	def(&p.Stop.Timeout, 10*time.Second)
 	return p

@@ -18,7 +18,9 @@ const (
 	EventHung       = lifecycle.KindHung       // so many that it counts as unresponsive
 	EventResponsive = lifecycle.KindResponsive // it answers again
 	EventKill       = lifecycle.KindKill       // SIGKILL was sent
-	EventRollout    = lifecycle.KindRollout    // a restart of several slots ended early
+	EventBeside     = lifecycle.KindBeside     // a new process starts beside the one that it is to replace
+	EventSwap       = lifecycle.KindSwap       // it has taken the place
+	EventRollout    = lifecycle.KindRollout    // a rollout ended early
 )
 
 // Event is something that has happened to a slot. The slot's status shows it
@@ -50,7 +52,7 @@ func newEventLog() *eventLog { return &eventLog{next: 1, news: make(chan struct{
 func (l *eventLog) add(e Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.Seq, e.At = l.next, time.Now()
+	e.Seq = l.next
 	l.next++
 	if len(l.ring) < keptEvents {
 		l.ring = append(l.ring, e)

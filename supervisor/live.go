@@ -21,12 +21,16 @@ import (
 // process has ended.
 type live struct {
 	id   lifecycle.ID
+	pool *Pool // what it was spawned from; not to be written to
 	proc *process.Process
 	conn *ipc.Conn
 	out  *capture.Stream
 	err  *capture.Stream
 
 	outSink, errSink *capture.Sink
+
+	started time.Time
+	served  atomic.Int64 // commands answered
 
 	gone   chan struct{} // closed when the process has ended
 	pong   atomic.Pointer[pong]
@@ -42,10 +46,14 @@ type pong struct {
 }
 
 const (
-	// linger is how long the output and the connection of a process that has
-	// ended are read on. All it wrote is there already; only a grandchild that
-	// holds the other end makes the wait last.
+	// linger is how long the output of a process that has ended is waited for,
+	// and its connection if it never said HELLO. All it wrote is there already;
+	// only a grandchild that holds the other end makes the wait last.
 	linger = 20 * time.Millisecond
+	// lastAnswers is the same for the connection of one that has: what it
+	// answered before its end must not become lost because this program is slow
+	// to read it.
+	lastAnswers = time.Second
 	// closing is how long a worker that has closed its connection may take to
 	// be seen to have exited, before it counts as having hung up.
 	closing = 100 * time.Millisecond
@@ -55,8 +63,8 @@ const (
 
 // spawn starts the process of id and posts what comes of it. It runs on the
 // spawner's thread.
-func (s *Supervisor) spawn(id lifecycle.ID) {
-	l, err := s.startLive(id)
+func (s *Supervisor) spawn(id lifecycle.ID, pool *Pool) {
+	l, err := s.startLive(id, pool)
 	if err != nil {
 		s.post(lifecycle.SpawnFailed{ID: id, Err: "it could not be started: " + err.Error()}, nil)
 		return
@@ -66,8 +74,8 @@ func (s *Supervisor) spawn(id lifecycle.ID) {
 
 // startLive makes the pipes and the socketpair, starts the process, and closes
 // the process's ends here at once.
-func (s *Supervisor) startLive(id lifecycle.ID) (l *live, err error) {
-	l = &live{id: id, gone: make(chan struct{}), outSink: s.stdout, errSink: s.stderr}
+func (s *Supervisor) startLive(id lifecycle.ID, pool *Pool) (l *live, err error) {
+	l = &live{id: id, pool: pool, started: time.Now(), gone: make(chan struct{}), outSink: s.stdout, errSink: s.stderr}
 	out, outEnd, err := capture.Pipe(id.Slot.String(), s.stdout)
 	if err != nil {
 		return nil, err
@@ -86,7 +94,7 @@ func (s *Supervisor) startLive(id lifecycle.ID) (l *live, err error) {
 		return nil, err
 	}
 	defer child.Close()
-	l.proc, err = s.startProcess(id, outEnd, errEnd, child)
+	l.proc, err = s.startProcess(id, pool, outEnd, errEnd, child)
 	if err != nil {
 		parent.Close()
 		out.Abort()
@@ -104,12 +112,11 @@ func (s *Supervisor) startLive(id lifecycle.ID) (l *live, err error) {
 	return l, nil
 }
 
-func (s *Supervisor) startProcess(id lifecycle.ID, out, errs, child *os.File) (*process.Process, error) {
+func (s *Supervisor) startProcess(id lifecycle.ID, p *Pool, out, errs, child *os.File) (*process.Process, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(child.Fd()), &st); err != nil {
 		return nil, os.NewSyscallError("fstat", err)
 	}
-	p := s.board(id.Slot).pool.config
 	env := environment(p.Env)
 	env = append(env,
 		fmt.Sprintf("BROOD_FD=3:%d", st.Ino),
@@ -149,7 +156,11 @@ func (s *Supervisor) connConfig(l *live) ipc.Config {
 			if p.Status != "" {
 				l.status.Store(&p.Status)
 			}
-			s.post(lifecycle.Ponged{ID: l.id}, l) // one at the most for each ping that was sent
+			beat := time.Duration(-1)
+			if p.BeatMS != nil {
+				beat = time.Duration(*p.BeatMS) * time.Millisecond
+			}
+			s.post(lifecycle.Ponged{ID: l.id, Beat: beat}, l) // one at the most for each ping that was sent
 		},
 		OnClose: func(err error) { s.connClosed(l, err) },
 	}
@@ -197,7 +208,11 @@ func (s *Supervisor) attend(l *live) {
 	close(l.gone)
 	l.out.Finish(linger)
 	l.err.Finish(linger)
-	timer := time.NewTimer(linger)
+	patience := linger
+	if _, greeted := l.conn.Peer(); greeted {
+		patience = lastAnswers
+	}
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
 	case <-l.conn.Done():
@@ -208,6 +223,22 @@ func (s *Supervisor) attend(l *live) {
 	<-l.err.Done()
 	l.ended = &ExitStatus{Stderr: l.err.Tail()}
 	s.post(lifecycle.Exited{ID: l.id, Code: exit.Code, Signal: exit.Signal, Core: exit.Core}, l)
+}
+
+// signal sends to the process group, or to its leader alone.
+func (l *live) signal(sig syscall.Signal, leader bool) error {
+	if leader {
+		return l.proc.SignalLeader(sig)
+	}
+	return l.proc.Signal(sig)
+}
+
+// answered counts a command and says when the worker has done its share.
+func (l *live) answered(s *Supervisor) {
+	n, limit := l.served.Add(1), int64(l.pool.Recycle.Commands)
+	if limit > 0 && n >= limit {
+		s.post(lifecycle.Due{ID: l.id, Why: fmt.Sprintf("it has served %d commands", n)}, l)
+	}
 }
 
 func (l *live) drops() uint64 {

@@ -51,30 +51,47 @@ func (s *Supervisor) order(ctx context.Context, verb lifecycle.Verb, t Target) (
 	if err != nil {
 		return nil, err
 	}
-	if v := places[0].view.Load(); t.Generation != 0 && t.Generation != v.Generation {
-		return nil, fmt.Errorf("%w: %v is gone, %v#%d is there", ErrStale, t, v.Slot, v.Generation)
-	}
 	slots := make([]lifecycle.Slot, len(places))
 	for i, pl := range places {
-		slots[i] = lifecycle.Slot{Pool: pl.pool.config.Name, N: pl.slot}
+		slots[i] = pl.id
 	}
-	reply := make(chan []lifecycle.Result, 1)
+	reply := make(chan []Result, 1)
+	o := lifecycle.Order{Op: s.lastOp.Add(1), Verb: verb, Slots: slots, Generation: t.Generation}
+	results, err := s.ask(ctx, input{event: o, reply: reply}, reply, func() []Result { return s.soFar(verb, places) })
+	for _, r := range results {
+		if r.Outcome == Outcome(lifecycle.OutcomeStale) { // the order named one generation, so this is all of it
+			return nil, fmt.Errorf("%w: %s", ErrStale, r.Text)
+		}
+	}
+	return results, err
+}
+
+// ask gives the loop an input and waits for the answer; late says what is so
+// when ctx ends first.
+func (s *Supervisor) ask(ctx context.Context, in input, reply <-chan []Result, late func() []Result) ([]Result, error) {
 	select {
-	case s.inputs <- input{event: lifecycle.Order{Op: s.lastOp.Add(1), Verb: verb, Slots: slots}, reply: reply}:
+	case s.inputs <- in:
 	case <-s.done:
 		return nil, ErrStopping
 	}
-	results := make([]Result, len(places))
 	select {
-	case settled := <-reply:
-		for i, r := range settled {
-			results[i] = Result{s.slotStatus(places[i]), Outcome(r.Outcome), r.Text}
-		}
+	case results := <-reply:
 		return results, nil
 	case <-s.done:
-		return nil, ErrStopping
+		select {
+		case results := <-reply: // it was the last thing the loop did
+			return results, nil
+		default:
+			return nil, ErrStopping
+		}
 	case <-ctx.Done():
+		return late(), nil
 	}
+}
+
+// soFar is the results of an order that is not settled.
+func (s *Supervisor) soFar(verb lifecycle.Verb, places []*place) []Result {
+	results := make([]Result, len(places))
 	for i, pl := range places {
 		st := s.slotStatus(pl)
 		results[i] = Result{st, OutcomeTimeout, "not done yet: " + notUp(pl.view.Load())}
@@ -82,7 +99,7 @@ func (s *Supervisor) order(ctx context.Context, verb lifecycle.Verb, t Target) (
 			results[i] = Result{st, OutcomeDone, ""}
 		}
 	}
-	return results, nil
+	return results
 }
 
 // reached reports whether a slot is where verb wants it, as far as one look

@@ -3,7 +3,6 @@ package supervisor
 import (
 	"fmt"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"example.com/brood/ipc"
@@ -34,10 +33,11 @@ type Status struct {
 // PoolStatus is one pool, its slots in order.
 type PoolStatus struct {
 	Name     string
-	Workers  int // configured
+	Workers  int // slots there are
 	MinReady int // configured
 	Wanted   int // slots that are wanted up
 	Ready    int // slots that are ready
+	Queued   int // commands that wait for a worker
 	Slots    []SlotStatus
 }
 
@@ -55,6 +55,10 @@ type SlotStatus struct {
 	RetryAt    time.Time // backoff: of the next try
 	Restarts   int       // that nobody asked for, since Run began
 	LastExit   *ExitStatus
+	Exits      []ExitStatus // newest first, at most 10; not to be written to
+	// While a rollout is under way: the generation that is to take the place,
+	// and the one that has lost it and is still there. 0: none.
+	Next, Old uint64
 
 	// The four verdicts. Responsive and Progressing are nil where nothing can
 	// be said: the worker is not pinged, or has no beat.
@@ -82,28 +86,14 @@ type ExitStatus struct {
 // maxBeat is how old a beat may be for the worker to count as progressing.
 const maxBeat = 10 * time.Second
 
-// place is where the loop leaves what readers may see of a slot. Readers never
-// ask the loop.
-type place struct {
-	pool *poolBoard
-	slot int
-	view atomic.Pointer[lifecycle.View]
-	live atomic.Pointer[live] // the newest process, running or not; nil: none yet
-	exit atomic.Pointer[ExitStatus]
-}
-
-type poolBoard struct {
-	config Pool
-	places []*place // by slot - 1
-}
-
 // Status answers from memory, whatever else is stuck.
 func (s *Supervisor) Status() Status {
-	st := Status{PID: os.Getpid(), Pools: make([]PoolStatus, len(s.pools))}
+	boards := s.boards()
+	st := Status{PID: os.Getpid(), Pools: make([]PoolStatus, len(boards))}
 	if t := s.started.Load(); t != nil {
 		st.Started = *t
 	}
-	for i, b := range s.pools {
+	for i, b := range boards {
 		st.Pools[i] = s.poolStatus(b)
 	}
 	return st
@@ -144,12 +134,13 @@ func (s *Supervisor) Select(t Target) (Status, error) {
 	return st, nil
 }
 
-func (s *Supervisor) poolStatus(b *poolBoard) PoolStatus {
+func (s *Supervisor) poolStatus(b *board) PoolStatus {
+	config, places := b.config.Load(), *b.places.Load()
 	p := PoolStatus{
-		Name: b.config.Name, Workers: b.config.Workers, MinReady: b.config.MinReady,
-		Slots: make([]SlotStatus, len(b.places)),
+		Name: b.name, Workers: len(places), MinReady: config.MinReady, Queued: b.gate.waitingNow(),
+		Slots: make([]SlotStatus, len(places)),
 	}
-	for i, pl := range b.places {
+	for i, pl := range places {
 		p.Slots[i] = s.slotStatus(pl)
 		if p.Slots[i].WantUp {
 			p.Wanted++
@@ -162,20 +153,17 @@ func (s *Supervisor) poolStatus(b *poolBoard) PoolStatus {
 }
 
 func (s *Supervisor) slotStatus(pl *place) SlotStatus {
-	v := pl.view.Load()
+	v, l := pl.current()
 	st := SlotStatus{
 		Pool: v.Pool, Slot: v.N, Generation: v.Generation, State: v.State, WantUp: v.Want == lifecycle.Up,
 		Since: v.Since, Reason: v.Reason, PID: v.PID, Spawned: v.Spawned, RetryAt: v.RetryAt, Restarts: v.Restarts,
-		LastExit: pl.exit.Load(), Alive: v.PID != 0, Ready: v.State == lifecycle.Ready,
+		LastExit: pl.lastExit(), Exits: *pl.exits.Load(), Next: v.Next, Old: v.Old, Alive: v.PID != 0, Ready: v.State == lifecycle.Ready,
 	}
-	l := pl.live.Load()
-	if l == nil {
-		return st
+	if newest := pl.live.Load(); newest != nil {
+		st.LogDrops = newest.drops()
 	}
-	st.LogDrops = l.drops()
-	if l.id.Generation != v.Generation || v.PID == 0 {
-		return st
+	if l != nil && v.PID != 0 {
+		l.describe(&st, v)
 	}
-	l.describe(&st, v)
 	return st
 }

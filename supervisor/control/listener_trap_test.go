@@ -36,14 +36,10 @@ func TestListenThenChmodWindow(t *testing.T) {
 		}
 		l.Close()
 	}
-	l := listen(t, ListenConfig{Path: path}) // one that is seen for certain
-	again := start(t, who, "client", path)
-	again.expect("refused: true")
+	listen(t, ListenConfig{Path: path})
+	intruder.expect("seen")
 	intruder.in.Close()
-	if got := intruder.hear(); got != "true 0" && got != "false 0" {
-		t.Errorf("sockets seen and entered: %s", got)
-	}
-	l.Close()
+	intruder.expect("entered: 0")
 }
 
 func TestSocketTakesNobodyBeforeItHasItsMode(t *testing.T) {
@@ -352,7 +348,9 @@ func TestAcceptGoesOnWithoutDescriptors(t *testing.T) {
 	path := newPath(t)
 	a := start(t, nil, "shortage", path)
 	a.expect("full: true")
-	defer dial(t, path).Close()
+	for range 2 {
+		defer dial(t, path).Close()
+	}
 	a.expect("short: true")
 	a.say("free")
 	a.expect("accepted: true <nil>")

@@ -30,6 +30,7 @@ type Stream struct {
 
 	// Owned by the reader.
 	partial []byte // a line whose end has not come
+	cut     bool   // the last line was broken, and nothing of its rest has come
 
 	mu   sync.Mutex
 	tail [][]byte // the last lines, oldest first
@@ -82,6 +83,11 @@ func (s *Stream) Tail() []string {
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
+// restReads is how many reads at the most follow once the time is over: more
+// than a pipe holds by default, so that nothing of the worker's own is lost
+// when this program comes late, and a grandchild that goes on is not heard out.
+const restReads = 64
+
 // Run reads until the end. A buffer is held only while there is something in
 // it: a thousand silent workers cost none.
 func (s *Stream) Run() {
@@ -91,44 +97,57 @@ func (s *Stream) Run() {
 	if err != nil {
 		return
 	}
-	for {
-		var buf *[]byte
-		var n int
-		var readErr error
-		err := raw.Read(func(fd uintptr) bool {
-			buf = buffers.Get().(*[]byte)
-			for {
-				n, readErr = unix.Read(int(fd), *buf)
-				if readErr != unix.EINTR {
-					break
-				}
-			}
-			if readErr == unix.EAGAIN {
-				buffers.Put(buf)
-				buf = nil
-				return false
-			}
-			return true
-		})
-		if err == nil && readErr == nil && n > 0 {
-			s.split((*buf)[:n])
-		}
-		if buf != nil {
-			buffers.Put(buf)
-		}
-		if err != nil || readErr != nil || n == 0 {
-			if len(s.partial) > 0 {
-				s.line(s.partial)
-				s.partial = nil
-			}
-			return
-		}
+	for s.pass(raw.Read) {
 	}
+	atOnce := func(f func(fd uintptr) bool) error { return raw.Control(func(fd uintptr) { f(fd) }) }
+	for n := 0; n < restReads && s.pass(atOnce); n++ {
+	}
+	if len(s.partial) > 0 {
+		s.line(s.partial)
+		s.partial = nil
+	}
+}
+
+// pass reads once, by way of wait, passes on what came and reports whether
+// there may be more.
+func (s *Stream) pass(wait func(func(fd uintptr) bool) error) bool {
+	var buf *[]byte
+	var n int
+	var readErr error
+	err := wait(func(fd uintptr) bool {
+		buf = buffers.Get().(*[]byte)
+		for {
+			n, readErr = unix.Read(int(fd), *buf)
+			if readErr != unix.EINTR {
+				break
+			}
+		}
+		if readErr == unix.EAGAIN {
+			buffers.Put(buf)
+			buf = nil
+			return false
+		}
+		return true
+	})
+	if buf == nil {
+		return false
+	}
+	defer buffers.Put(buf)
+	if err != nil || readErr != nil || n == 0 {
+		return false
+	}
+	s.split((*buf)[:n])
+	return true
 }
 
 // split passes whole lines on and keeps the rest.
 func (s *Stream) split(b []byte) {
 	for len(b) > 0 {
+		if s.cut && b[0] == '\n' { // the break was where the line ends
+			s.cut, b = false, b[1:]
+			continue
+		}
+		s.cut = false
 		end := bytes.IndexByte(b, '\n')
 		if end >= 0 && len(s.partial) == 0 && end <= maxLine {
 			s.line(b[:end])
@@ -148,7 +167,7 @@ func (s *Stream) split(b []byte) {
 		}
 		if atEnd || len(s.partial) == maxLine {
 			s.line(s.partial)
-			s.partial = s.partial[:0]
+			s.partial, s.cut = s.partial[:0], !atEnd
 		}
 	}
 	if len(s.partial) == 0 {

@@ -5,6 +5,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,11 @@ type Spec struct {
 	Stdout  *os.File
 	Stderr  *os.File
 	Extra   []*os.File // descriptor 3 and up
+	Attr    Attr
+
+	// CgroupFD is an open directory of a version 2 cgroup that the process is
+	// born into (CLONE_INTO_CGROUP, clone(2)). 0 or -1: the supervisor's own.
+	CgroupFD int
 }
 
 // Exit is how a process ended.
@@ -56,10 +62,20 @@ func (p *Process) Signal(sig syscall.Signal) error {
 		return ErrEnded
 	}
 	err := unix.Kill(-p.PID, sig)
-	if err == unix.ESRCH { // it has moved to another group; the pid is still its own
+	if err == unix.ESRCH || sig == unix.SIGKILL { // it may have moved to another group; the pid is still its own
 		err = unix.Kill(p.PID, sig)
 	}
 	return os.NewSyscallError("kill", err)
+}
+
+// SignalLeader sends sig to the program itself and nobody else in its group.
+func (p *Process) SignalLeader(sig syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped {
+		return ErrEnded
+	}
+	return os.NewSyscallError("kill", unix.Kill(p.PID, sig))
 }
 
 // reap collects the status of a process known to have ended. What is left of
@@ -133,6 +149,15 @@ func executable(path string) error {
 
 // command is what is common to all systems.
 func command(s Spec) (*exec.Cmd, error) {
+	if s.Dir != "" { // execve would say that the program is missing
+		st, err := os.Stat(s.Dir)
+		if err == nil && !st.IsDir() {
+			err = &fs.PathError{Op: "chdir", Path: s.Dir, Err: unix.ENOTDIR}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("working directory: %w", err)
+		}
+	}
 	path, err := LookPath(s.Command[0], s.Dir, s.Env)
 	if err != nil {
 		return nil, err
@@ -147,23 +172,30 @@ func command(s Spec) (*exec.Cmd, error) {
 // the wait doubling from a millisecond: 31 ms in all.
 const busyTries = 6
 
-// start forks. attr is called for each try.
-func start(s Spec, attr func() *syscall.SysProcAttr) (*exec.Cmd, error) {
+// retryBusy calls begin again while the program is busy.
+func retryBusy[T any](begin func() (T, error)) (T, error) {
 	wait := time.Millisecond
 	for try := 1; ; try++ {
+		started, err := begin()
+		if err == nil || !errors.Is(err, unix.ETXTBSY) || try == busyTries {
+			return started, err
+		}
+		time.Sleep(wait)
+		wait *= 2
+	}
+}
+
+// start forks. attr is called for each try.
+func start(s Spec, attr func() *syscall.SysProcAttr) (*exec.Cmd, error) {
+	return retryBusy(func() (*exec.Cmd, error) {
 		cmd, err := command(s)
 		if err != nil {
 			return nil, err
 		}
 		cmd.SysProcAttr = attr()
-		err = cmd.Start()
-		if err == nil {
-			return cmd, nil
+		if err := cmd.Start(); err != nil {
+			return nil, s.explain(err)
 		}
-		if !errors.Is(err, unix.ETXTBSY) || try == busyTries {
-			return nil, err
-		}
-		time.Sleep(wait)
-		wait *= 2
-	}
+		return cmd, nil
+	})
 }

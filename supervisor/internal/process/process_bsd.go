@@ -10,15 +10,44 @@ import (
 )
 
 // Start starts a process. What is missing here: it does not die with the
-// supervisor by itself; a worker that uses package worker exits on EOF.
+// supervisor by itself; a worker that uses package worker exits on EOF. Of the
+// attributes there is only Credential, and there are no cgroups: a Spec that asks
+// for more is refused.
 func Start(s Spec) (*Process, error) {
-	cmd, err := start(s, func() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} })
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	cmd, err := start(s, func() *syscall.SysProcAttr {
+		return &syscall.SysProcAttr{Setpgid: true, Credential: s.Attr.Credential.sys()}
+	})
 	if err != nil {
 		return nil, err
 	}
 	pid := cmd.Process.Pid
 	_ = cmd.Process.Release()
 	return &Process{PID: pid}, nil
+}
+
+// missing names what of s this system does not have.
+func (s Spec) missing() string {
+	a := s.Attr
+	switch {
+	case a.Umask != nil:
+		return "umask"
+	case len(a.Limits) > 0:
+		return "resource limits"
+	case a.Nice != nil:
+		return "nice"
+	case a.OOMScoreAdj != nil:
+		return "oom_score_adj"
+	case a.NoNewPrivs:
+		return "no_new_privs"
+	case a.ListenFDs > 0:
+		return "LISTEN_PID, and with it the hand-over of listening sockets"
+	case s.CgroupFD > 0:
+		return "cgroups"
+	}
+	return ""
 }
 
 // Wait waits for the end, kills what is left of the group, and reaps. What is

@@ -3,6 +3,7 @@ package process
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -10,15 +11,40 @@ import (
 
 // Start starts a process that dies with the calling thread (PR_SET_PDEATHSIG,
 // prctl(2)): it must be called from a thread that lives as long as the
-// supervisor, which is what a Spawner is for.
+// supervisor, which is what a Spawner is for. When it returns, the program is
+// running.
 func Start(s Spec) (*Process, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	if s.Attr.needShim() {
+		return retryBusy(func() (*Process, error) { return startShim(s) })
+	}
 	pidfd := -1
 	cmd, err := start(s, func() *syscall.SysProcAttr {
-		return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL, PidFD: &pidfd}
+		attr := s.sysProcAttr(&pidfd)
+		attr.Credential = s.Attr.Credential.sys()
+		return attr
 	})
 	if err != nil {
 		return nil, err
 	}
+	return adopt(cmd, pidfd)
+}
+
+// missing: everything is there.
+func (s Spec) missing() string { return "" }
+
+// sysProcAttr makes a process group of its own. No user is changed yet.
+func (s Spec) sysProcAttr(pidfd *int) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{
+		Setpgid: true, Pdeathsig: unix.SIGKILL, PidFD: pidfd,
+		UseCgroupFD: s.CgroupFD > 0, CgroupFD: s.CgroupFD,
+	}
+}
+
+// adopt takes over a process that was just started, and its pidfd.
+func adopt(cmd *exec.Cmd, pidfd int) (*Process, error) {
 	pid := cmd.Process.Pid
 	if pidfd < 0 {
 		_ = unix.Kill(-pid, unix.SIGKILL)
@@ -40,26 +66,40 @@ func Start(s Spec) (*Process, error) {
 // once.
 func (p *Process) Wait() (Exit, error) {
 	defer p.pidfd.Close()
+	err := p.awaitReadable()
+	if err != nil { // the poller would not have it: a thread waits instead
+		err = peek(unix.P_PID, p.PID, 0, nil)
+	}
+	if err != nil && err != unix.ECHILD {
+		return Exit{}, os.NewSyscallError("waitid", err)
+	}
+	return p.reap(), nil
+}
+
+// awaitReadable waits until the process is a zombie.
+func (p *Process) awaitReadable() error {
 	raw, err := p.pidfd.SyscallConn()
 	if err != nil {
-		return Exit{}, err
+		return err
 	}
 	var waitErr error
 	err = raw.Read(func(fd uintptr) bool {
 		var info unix.Siginfo
-		for {
-			waitErr = unix.Waitid(unix.P_PIDFD, int(fd), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-			if waitErr != unix.EINTR {
-				break
-			}
-		}
+		waitErr = peek(unix.P_PIDFD, int(fd), unix.WNOHANG, &info)
 		return waitErr != nil || info.Signo != 0
 	})
 	if err != nil {
-		return Exit{}, err
+		return err
 	}
-	if waitErr != nil && waitErr != unix.ECHILD {
-		return Exit{}, os.NewSyscallError("waitid", waitErr)
+	return waitErr
+}
+
+// peek is waitid(2) for an end that stays to be reaped.
+func peek(idType, id, options int, info *unix.Siginfo) error {
+	for {
+		err := unix.Waitid(idType, id, info, unix.WEXITED|unix.WNOWAIT|options, nil)
+		if err != unix.EINTR {
+			return err
+		}
 	}
-	return p.reap(), nil
 }

@@ -1,0 +1,106 @@
+package supervisor
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"example.com/brood/supervisor/internal/lifecycle"
+)
+
+// The board is where the loop leaves what readers may see. Readers never ask
+// the loop, so status answers even while everything else is stuck.
+
+// board is one pool. The loop alone changes it.
+type board struct {
+	name   string
+	config atomic.Pointer[Pool]     // in force, defaults filled in
+	places atomic.Pointer[[]*place] // by slot - 1
+	gone   atomic.Bool              // RemovePool: it is on its way out
+	gate   *gate                    // commands to the pool
+}
+
+// place is one slot.
+type place struct {
+	board *board
+	id    lifecycle.Slot
+	view  atomic.Pointer[lifecycle.View]
+	live  atomic.Pointer[live]         // the process that counts, running or not; nil: none yet
+	exits atomic.Pointer[[]ExitStatus] // newest first
+}
+
+// keptExits is how many ends of processes are remembered for each slot.
+const keptExits = 10
+
+func newBoard(p Pool) *board {
+	b := &board{name: p.Name}
+	b.config.Store(&p)
+	b.places.Store(&[]*place{})
+	b.gate = newGate(b)
+	b.extend(p.Workers)
+	return b
+}
+
+// extend makes the places up to n that are not there.
+func (b *board) extend(n int) {
+	places := slices.Clone(*b.places.Load())
+	for len(places) < n {
+		id := lifecycle.Slot{Pool: b.name, N: len(places) + 1}
+		pl := &place{board: b, id: id}
+		pl.view.Store(&lifecycle.View{Slot: id, State: lifecycle.Stopped, Want: lifecycle.Up, Reason: "not started yet"})
+		pl.exits.Store(&[]ExitStatus{})
+		places = append(places, pl)
+	}
+	b.places.Store(&places)
+}
+
+// remove takes the last place out if it is n's.
+func (b *board) remove(n int) {
+	places := *b.places.Load()
+	if len(places) == n {
+		places = slices.Clone(places[:n-1])
+		b.places.Store(&places)
+	}
+}
+
+// configure puts a configuration in force.
+func (b *board) configure(p Pool) { b.config.Store(&p) }
+
+// noteExit keeps what ended, unless it is the end that is kept already.
+func (pl *place) noteExit(e ExitStatus) {
+	old := *pl.exits.Load()
+	if len(old) > 0 && old[0].Generation == e.Generation {
+		return
+	}
+	exits := append([]ExitStatus{e}, old[:min(len(old), keptExits-1)]...)
+	pl.exits.Store(&exits)
+}
+
+// lastExit is the newest end, nil: there was none.
+func (pl *place) lastExit() *ExitStatus {
+	if exits := *pl.exits.Load(); len(exits) > 0 {
+		return &exits[0]
+	}
+	return nil
+}
+
+// current is the process that counts and what the loop says of it. live is nil
+// while there is none.
+func (pl *place) current() (*lifecycle.View, *live) {
+	v, l := pl.view.Load(), pl.live.Load()
+	if l != nil && l.id.Generation != v.Generation {
+		l = nil
+	}
+	return v, l
+}
+
+// boards are the pools, as configured.
+func (s *Supervisor) boards() []*board { return *s.pools.Load() }
+
+func (s *Supervisor) boardOf(pool string) *board {
+	for _, b := range s.boards() {
+		if b.name == pool {
+			return b
+		}
+	}
+	return nil
+}

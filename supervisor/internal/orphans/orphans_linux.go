@@ -1,0 +1,184 @@
+package orphans
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/signal"
+	"path"
+	"strconv"
+	"sync"
+	"unsafe"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+)
+
+// Orphans adopts, reaps and finds. Its methods may be called from any
+// goroutine, and on nil they do nothing.
+type Orphans struct {
+	leaders    *Leaders
+	everything bool // Options.All
+	log        hclog.Logger
+	run        string // value of BROOD_RUN: of this one and no other
+	self       int
+	session    int
+	blind      error          // why /proc can't be used; nil: it can
+	inherited  map[int]uint64 // start by pid of the children there were before: from the program that this one replaced (execve(2))
+
+	kids shared[[]child]
+	all  shared[table]
+
+	sigchld chan os.Signal // has room for one: another look is due
+	quit    chan struct{}
+	done    chan struct{}
+
+	mu       sync.Mutex // not held across a wait or a look at /proc
+	families map[claimed]*Family
+	cgroups  map[string]*Family
+	claims   map[int]claim  // by number of a process group or session
+	known    map[int]kin    // by pid
+	strays   map[int]uint64 // start by pid of those that were told of
+	// deaths counts what was reaped, strangers those of it that were of no
+	// family.
+	deaths, strangers int
+}
+
+// runKey names the variable by which a process that was started by a worker,
+// or by something it started, is told from all others: BROOD_WORKER is also
+// inherited by a supervisor that is a worker of another.
+const runKey = "BROOD_RUN"
+
+// Start makes this program the parent of what its workers leave behind
+// (PR_SET_CHILD_SUBREAPER, prctl(2)) and begins to reap that. Close ends it.
+// The caller must be the only one in the program to wait for any child
+// (wait4(-1)).
+func Start(opt Options) (*Orphans, error) {
+	o := &Orphans{
+		leaders: opt.Leaders, everything: opt.All, log: opt.Log,
+		self: os.Getpid(), inherited: map[int]uint64{},
+		sigchld: make(chan os.Signal, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		families: map[claimed]*Family{}, cgroups: map[string]*Family{},
+		claims: map[int]claim{}, known: map[int]kin{}, strays: map[int]uint64{},
+	}
+	if o.log == nil {
+		o.log = hclog.NewNullLogger()
+	}
+	var mark [8]byte
+	_, _ = rand.Read(mark[:]) // never fails
+	o.run = hex.EncodeToString(mark[:])
+	var err error
+	if o.session, err = unix.Getsid(0); err != nil {
+		return nil, fmt.Errorf("orphans: %w", os.NewSyscallError("getsid", err))
+	}
+	// The first use of a pidfd by package os forks a child to try it out; that
+	// is over before anything is reaped.
+	if p, err := os.FindProcess(o.self); err == nil {
+		_ = p.Release()
+	}
+	if o.blind = ownProc(o.self); o.blind != nil {
+		if !o.everything {
+			return nil, o.blind
+		}
+		o.log.Warn("what workers leave behind is reaped but not found", "error", o.blind)
+	} else if err := o.inherit(); err != nil {
+		return nil, fmt.Errorf("orphans: %w", err)
+	}
+	if err := reaper.acquire(); err != nil {
+		return nil, fmt.Errorf("orphans: what workers leave behind goes to init: %w", err)
+	}
+	signal.Notify(o.sigchld, unix.SIGCHLD)
+	select {
+	case o.sigchld <- unix.SIGCHLD: // for those that ended before
+	default:
+	}
+	go o.reapUntilClosed()
+	return o, nil
+}
+
+// ownProc checks that /proc is mounted and of this program's pid namespace: in
+// another its numbers are those of strangers.
+func ownProc(self int) error {
+	name, err := os.Readlink("/proc/self")
+	if err != nil {
+		return fmt.Errorf("orphans: /proc is needed: %w", err)
+	}
+	if name != strconv.Itoa(self) {
+		return fmt.Errorf("orphans: /proc is of another pid namespace: this process is %d and shows there as %s; mount a proc of its own", self, name)
+	}
+	return nil
+}
+
+// inherit puts down the children there are.
+func (o *Orphans) inherit() error {
+	kids, err := o.children()
+	for _, c := range kids {
+		o.inherited[c.pid] = c.start
+	}
+	return err
+}
+
+// Env is the variable that each worker must have in its environment, for what
+// it leaves behind to be recognized.
+func (o *Orphans) Env() string {
+	if o == nil {
+		return runKey + "="
+	}
+	return runKey + "=" + o.run
+}
+
+// Close ends the reaping and waits for it. What was adopted and lives stays a
+// child of this program.
+func (o *Orphans) Close() {
+	if o == nil {
+		return
+	}
+	signal.Stop(o.sigchld)
+	close(o.quit)
+	<-o.done
+	reaper.release()
+}
+
+// parent of a cgroup's path; empty for the root.
+func parent(p string) string {
+	if p == "/" || p == "." {
+		return ""
+	}
+	return path.Dir(p)
+}
+
+// subreaper counts who needs the attribute, of which a program has one.
+type subreaper struct {
+	mu     sync.Mutex
+	users  int
+	before int // what it was without them
+}
+
+var reaper subreaper
+
+func (r *subreaper) acquire() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.users == 0 {
+		var before int32
+		if _, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&before)), 0); errno != 0 {
+			return os.NewSyscallError("prctl", errno)
+		}
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return os.NewSyscallError("prctl", err)
+		}
+		r.before = int(before)
+	}
+	r.users++
+	return nil
+}
+
+func (r *subreaper) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.users--
+	if r.users == 0 {
+		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, uintptr(r.before), 0, 0, 0)
+	}
+}

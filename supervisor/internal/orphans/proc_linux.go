@@ -1,0 +1,199 @@
+package orphans
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+)
+
+// proc is one process as /proc/PID/stat shows it (proc_pid_stat(5)).
+type proc struct {
+	pid     int
+	name    string
+	state   byte
+	parent  int
+	group   int
+	session int
+	threads int
+	start   uint64 // in clock ticks since boot
+}
+
+// ended: it waits to be reaped. A process whose first thread has ended while
+// others run shows as a zombie too, but lives.
+func (p proc) ended() bool {
+	return p.state == 'X' || p.state == 'Z' && p.threads <= 1
+}
+
+// readStat reads what is known of pid.
+func readStat(pid int) (proc, error) {
+	var buf [1024]byte
+	b, err := readShort("/proc/"+strconv.Itoa(pid)+"/stat", buf[:])
+	if err != nil {
+		return proc{}, err
+	}
+	return parseStat(b)
+}
+
+// readShort reads a file that fits into buf by one read, as those of /proc are
+// made up at the first.
+func readShort(path string, buf []byte) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	for {
+		n, err := unix.Read(fd, buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, &os.PathError{Op: "read", Path: path, Err: err}
+		}
+		return buf[:n], nil
+	}
+}
+
+// Fields of stat, counted from the first after the name, which is field 3.
+const (
+	statState   = 3 - 3
+	statParent  = 4 - 3
+	statGroup   = 5 - 3
+	statSession = 6 - 3
+	statThreads = 20 - 3
+	statStart   = 22 - 3
+)
+
+// parseStat reads a line of stat. The name, in parentheses, is the process's
+// to choose and may hold spaces and parentheses itself.
+func parseStat(b []byte) (proc, error) {
+	from, to := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if from < 1 || to < from {
+		return proc{}, fmt.Errorf("orphans: no name in stat: %.80q", b)
+	}
+	fields := bytes.Fields(b[to+1:])
+	if len(fields) <= statStart || len(fields[statState]) != 1 {
+		return proc{}, fmt.Errorf("orphans: too few fields in stat: %.80q", b)
+	}
+	p := proc{name: printable(b[from+1 : to]), state: fields[statState][0]}
+	var faults [6]error
+	p.pid, faults[0] = strconv.Atoi(string(bytes.TrimSpace(b[:from])))
+	p.parent, faults[1] = strconv.Atoi(string(fields[statParent]))
+	p.group, faults[2] = strconv.Atoi(string(fields[statGroup]))
+	p.session, faults[3] = strconv.Atoi(string(fields[statSession]))
+	p.threads, faults[4] = strconv.Atoi(string(fields[statThreads]))
+	p.start, faults[5] = strconv.ParseUint(string(fields[statStart]), 10, 64)
+	return p, errors.Join(faults[:]...)
+}
+
+// pids are all processes. One that lives throughout is always among them,
+// which can't be said of /proc/PID/task/TID/children (see proc(5)): that may
+// leave out a child while another exits.
+func pids() ([]int, error) {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]int, 0, len(names))
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			all = append(all, pid)
+		}
+	}
+	return all, nil
+}
+
+// claimed is what a process's environment says of where it came from.
+type claimed struct {
+	worker     string
+	generation uint64
+}
+
+// readClaim looks for run, and the worker beside it, in the environment that
+// pid was started with. It finds none where the process has written over that
+// (setproctitle), has become another user's and this program lacks
+// CAP_SYS_PTRACE, or has ended.
+func readClaim(pid int, run string) (c claimed, ok bool) {
+	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/environ")
+	if err != nil {
+		return c, false
+	}
+	defer f.Close()
+	return parseEnviron(f, run)
+}
+
+// maxEnviron bounds what is read of an environment, in bytes: more than
+// execve(2) takes.
+const maxEnviron = 8 << 20
+
+// parseEnviron reads entries that each end in NUL, passing over long ones.
+func parseEnviron(r io.Reader, run string) (c claimed, ok bool) {
+	in := bufio.NewReaderSize(io.LimitReader(r, maxEnviron), 4096)
+	for {
+		entry, err := in.ReadSlice(0)
+		for err == bufio.ErrBufferFull {
+			entry = nil
+			_, err = in.ReadSlice(0)
+		}
+		if err != nil {
+			return c, ok
+		}
+		key, value, _ := bytes.Cut(bytes.TrimSuffix(entry, []byte{0}), []byte{'='})
+		switch string(key) {
+		case runKey:
+			ok = string(value) == run
+		case "BROOD_WORKER":
+			c.worker = string(value)
+		case "BROOD_GENERATION":
+			c.generation, _ = strconv.ParseUint(string(value), 10, 64)
+		}
+	}
+}
+
+// readCgroup is the cgroup v2 of pid, which it keeps as a zombie (cgroups(7)).
+// Empty: there is none.
+func readCgroup(pid int) string {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(b)) {
+		if path, ok := strings.CutPrefix(line, "0::"); ok {
+			return strings.TrimSuffix(strings.TrimSuffix(path, "\n"), " (deleted)")
+		}
+	}
+	return ""
+}
+
+// readCmdline is the command line of pid for people to read.
+func readCmdline(pid int) string {
+	var buf [256]byte
+	b, err := readShort("/proc/"+strconv.Itoa(pid)+"/cmdline", buf[:])
+	if err != nil {
+		return ""
+	}
+	return printable(bytes.ReplaceAll(bytes.TrimRight(b, "\x00"), []byte{0}, []byte{' '}))
+}
+
+// printable makes fit for a log what a process has chosen itself.
+func printable(b []byte) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, string(b))
+}

@@ -1,0 +1,291 @@
+package supervisor
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/brood/supervisor/internal/lifecycle"
+)
+
+// input is something for the loop.
+type input struct {
+	event lifecycle.Event
+	live  *live           // where the event is of a process
+	pool  *Pool           // of AddPool and Reconfigure: what the version is
+	reply chan<- []Result // of what is Settled; has room for one
+}
+
+// loop is the only owner of the machine.
+type loop struct {
+	*Supervisor
+	machine  *lifecycle.Machine
+	replies  map[uint64]reply // by op
+	places   map[lifecycle.Slot]*place
+	lives    map[lifecycle.ID]*live
+	versions map[version]*Pool // configurations that processes are spawned from
+	now      time.Time        // of the step at hand
+	over     bool
+}
+
+// version names a configuration of a pool. Number 0 is the one at the start.
+type version struct {
+	pool   string
+	number uint64
+}
+
+// reply is where the results of an op go, and the places they are of: a slot
+// may be gone by then.
+type reply struct {
+	to     chan<- []Result
+	places map[lifecycle.Slot]*place
+}
+
+func (s *Supervisor) loop() {
+	defer close(s.done)
+	l := &loop{
+		Supervisor: s, machine: lifecycle.New(rand.Float64), replies: map[uint64]reply{},
+		places: map[lifecycle.Slot]*place{}, lives: map[lifecycle.ID]*live{}, versions: map[version]*Pool{},
+	}
+	l.setUp()
+	l.step(lifecycle.Boot{})
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for !l.over {
+		var due <-chan time.Time
+		if next := l.machine.Next(); !next.IsZero() {
+			timer.Reset(time.Until(next))
+			due = timer.C
+		}
+		select {
+		case in := <-s.inputs:
+			l.take(in)
+		case <-due:
+			l.step(lifecycle.Tick{})
+		}
+	}
+}
+
+// setUp makes the machine's slots as New has made the board's places.
+func (l *loop) setUp() {
+	now := time.Now()
+	for _, b := range l.boards() {
+		p := b.config.Load()
+		policy := p.policy()
+		l.versions[version{b.name, 0}] = p
+		for _, pl := range *b.places.Load() {
+			l.places[pl.id] = pl
+			l.machine.Add(pl.id, policy, now)
+		}
+		l.machine.Order(b.name, p.After)
+	}
+}
+
+// take makes the board ready for an event, and has the machine take the step.
+func (l *loop) take(in input) {
+	switch ev := in.event.(type) {
+	case lifecycle.Spawned:
+		l.lives[ev.ID] = in.live
+	case lifecycle.Exited:
+		l.noteExit(ev, in.live)
+		defer delete(l.lives, ev.ID)
+	case lifecycle.AddPool:
+		l.addBoard(ev, *in.pool)
+	case lifecycle.Resize:
+		l.extend(l.boardOf(ev.Pool), ev.To)
+	case lifecycle.RemovePool:
+		l.boardOf(ev.Pool).gone.Store(true)
+	case lifecycle.Reconfigure:
+		l.versions[version{ev.Pool, ev.Version}] = in.pool
+		l.boardOf(ev.Pool).configure(*in.pool)
+	}
+	if in.reply != nil {
+		l.expect(in)
+	}
+	l.step(in.event)
+}
+
+// expect notes where the answer to an op goes.
+func (l *loop) expect(in input) {
+	r := reply{to: in.reply, places: map[lifecycle.Slot]*place{}}
+	note := func(pool string) {
+		for _, pl := range *l.boardOf(pool).places.Load() {
+			r.places[pl.id] = pl
+		}
+	}
+	var op uint64
+	switch ev := in.event.(type) {
+	case lifecycle.Order:
+		op = ev.Op
+		for _, id := range ev.Slots {
+			if pl := l.places[id]; pl != nil {
+				r.places[id] = pl
+			}
+		}
+	case lifecycle.Resize:
+		op = ev.Op
+		note(ev.Pool)
+	case lifecycle.AddPool:
+		op = ev.Op
+		note(ev.Pool)
+	case lifecycle.RemovePool:
+		op = ev.Op
+		note(ev.Pool)
+	case lifecycle.Reconfigure:
+		op = ev.Op
+		note(ev.Pool)
+	}
+	l.replies[op] = r
+}
+
+func (l *loop) addBoard(ev lifecycle.AddPool, p Pool) {
+	l.versions[version{ev.Pool, ev.Version}] = &p
+	b := l.boardOf(p.Name)
+	if b == nil {
+		b = newBoard(p)
+		boards := append(slices.Clone(l.boards()), b)
+		l.pools.Store(&boards)
+	}
+	b.gone.Store(false)
+	b.configure(p)
+	l.extend(b, p.Workers)
+}
+
+func (l *loop) extend(b *board, n int) {
+	b.extend(n)
+	for _, pl := range *b.places.Load() {
+		l.places[pl.id] = pl
+	}
+}
+
+// noteExit fills in what the shell knows of the end of a process.
+func (l *loop) noteExit(ev lifecycle.Exited, p *live) {
+	e := *p.ended
+	e.Generation, e.PID, e.Code, e.Signal, e.Core = ev.Generation, p.proc.PID, ev.Code, ev.Signal, ev.Core
+	e.At, e.Uptime = time.Now(), time.Since(p.started)
+	if pl := l.places[ev.Slot]; pl != nil {
+		pl.noteExit(e)
+	}
+}
+
+// step makes the change visible before it is announced, then carries it out.
+func (l *loop) step(ev lifecycle.Event) {
+	l.now = time.Now()
+	effects := l.machine.Step(l.now, ev)
+	l.machine.Dirty(func(v lifecycle.View) {
+		pl := l.places[v.Slot]
+		if v.LastExit != nil && v.LastExit.Err != "" { // it was never started, so nothing but the machine knows
+			pl.noteExit(ExitStatus{Exit: *v.LastExit})
+		}
+		if p := l.lives[lifecycle.ID{Slot: v.Slot, Generation: v.Generation}]; p != nil {
+			pl.live.Store(p)
+		}
+		pl.view.Store(&v)
+		pl.board.gate.changed()
+	})
+	for _, e := range effects {
+		l.carryOut(e)
+	}
+}
+
+// carryOut never waits.
+func (l *loop) carryOut(e lifecycle.Effect) {
+	switch e := e.(type) {
+	case lifecycle.Spawn:
+		l.spawn(e)
+	case lifecycle.Drain:
+		l.withLive(e.ID, func(p *live) error { return p.conn.Drain(e.Grace) })
+	case lifecycle.Signal:
+		l.withLive(e.ID, func(p *live) error { return p.signal(e.Signal, e.Leader) })
+	case lifecycle.Ping:
+		l.withLive(e.ID, func(p *live) error {
+			_, err := p.conn.SendPing()
+			return err
+		})
+	case lifecycle.Announce:
+		l.announce(e)
+	case lifecycle.Settled:
+		l.settle(e)
+	case lifecycle.Gone:
+		l.remove(e.Slot)
+	case lifecycle.Reverted:
+		if b, p := l.boardOf(e.Pool), l.versions[version{e.Pool, e.Version}]; b != nil && p != nil {
+			b.configure(*p)
+		}
+	case lifecycle.Finished:
+		l.over = true
+	}
+}
+
+// spawn has the process started by the version that it is to be of.
+func (l *loop) spawn(e lifecycle.Spawn) {
+	pool := l.versions[version{e.Pool, e.Version}]
+	l.spawner.Do(func() { l.Supervisor.spawn(e.ID, pool) })
+}
+
+func (l *loop) settle(e lifecycle.Settled) {
+	r, ok := l.replies[e.Op]
+	if !ok {
+		return
+	}
+	delete(l.replies, e.Op)
+	results := make([]Result, len(e.Results))
+	for i, res := range e.Results {
+		results[i] = Result{Outcome: Outcome(res.Outcome), Text: res.Text, Slot: SlotStatus{Pool: res.Pool, Slot: res.N}}
+		if pl := r.places[res.Slot]; pl != nil {
+			results[i].Slot = l.slotStatus(pl)
+		}
+	}
+	r.to <- results
+}
+
+// remove takes a slot off the board, and its pool with the last one.
+func (l *loop) remove(id lifecycle.Slot) {
+	pl := l.places[id]
+	delete(l.places, id)
+	b := pl.board
+	b.remove(id.N)
+	if b.gone.Load() && len(*b.places.Load()) == 0 {
+		boards := slices.DeleteFunc(slices.Clone(l.boards()), func(o *board) bool { return o == b })
+		l.pools.Store(&boards)
+	}
+}
+
+// withLive acts on the process of id. A failure is of a process or connection
+// that is just ending; what ended it is reported by its own event.
+func (l *loop) withLive(id lifecycle.ID, act func(*live) error) {
+	p := l.lives[id]
+	if p == nil {
+		return
+	}
+	if err := act(p); err != nil {
+		l.cfg.Log.Debug("effect", "worker", id.String(), "error", err)
+	}
+}
+
+// announce records an event and logs it.
+func (l *loop) announce(a lifecycle.Announce) {
+	id := lifecycle.ID{Slot: a.Slot, Generation: a.Generation}
+	l.events.add(Event{At: l.now, Pool: a.Pool, Slot: a.N, Generation: a.Generation, Kind: a.Kind, Text: a.Text})
+	switch a.Kind {
+	case lifecycle.KindExit:
+		args := []any{"worker", id.String(), "how", a.Text}
+		if pl := l.places[a.Slot]; pl != nil {
+			if e := pl.lastExit(); e != nil && e.Generation == a.Generation && e.Failure() && len(e.Stderr) > 0 {
+				args = append(args, "stderr", strings.Join(e.Stderr, "\n"))
+			}
+		}
+		l.cfg.Log.Info("exit", args...)
+	case lifecycle.KindState:
+		if strings.HasPrefix(a.Text, string(lifecycle.Failed)) {
+			l.cfg.Log.Error("state", "worker", id.String(), "is", a.Text)
+			return
+		}
+		l.cfg.Log.Info("state", "worker", id.String(), "is", a.Text)
+	case lifecycle.KindBeside, lifecycle.KindSwap, lifecycle.KindResponsive:
+		l.cfg.Log.Info(string(a.Kind), "worker", id.String(), "what", a.Text)
+	default:
+		l.cfg.Log.Warn(string(a.Kind), "worker", id.String(), "what", a.Text)
+	}
+}

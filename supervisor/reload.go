@@ -1,0 +1,207 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"example.com/brood/supervisor/internal/lifecycle"
+)
+
+// ChangeKind is what a reload does to a pool.
+type ChangeKind string
+
+const (
+	ChangeNone    ChangeKind = "unchanged"
+	ChangeAdd     ChangeKind = "add"
+	ChangeRemove  ChangeKind = "remove"
+	ChangeScale   ChangeKind = "scale"   // only the number of workers
+	ChangeInPlace ChangeKind = "inplace" // workers go on; how they are watched and kept changes
+	ChangeRoll    ChangeKind = "roll"    // every worker is replaced, by the pool's rollout
+)
+
+// Change is a reload's part in one pool.
+type Change struct {
+	Pool    string
+	Kind    ChangeKind
+	Fields  []string // that differ, by their names in Pool
+	Workers [2]int   // before and after, where they differ
+	Results []Result // what became of each slot that was touched; empty after a dry run
+}
+
+// Failed reports whether the pool did not come to what was asked, and so was
+// left as, or taken back to what, it was.
+func (c Change) Failed() bool {
+	return slices.ContainsFunc(c.Results, func(r Result) bool { return r.Outcome == OutcomeFailed })
+}
+
+// ErrBusy: another reload is under way.
+var ErrBusy = errors.New("a reload is under way")
+
+// inPlace are the fields of Pool that workers need not be replaced for.
+var inPlace = []string{"MinReady", "Ready", "Health", "Restart", "Stop", "Recycle", "Rollout", "Dispatch", "Commands", "After"}
+
+// Plan says what Reload would do with cfg, and changes nothing.
+func (s *Supervisor) Plan(cfg Config) ([]Change, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("supervisor: %w", err)
+	}
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	return s.plan(cfg.withDefaults().Pools), nil
+}
+
+// plan compares with what was last asked for, not with what scale has made of
+// it since: a reload that does not mention a number does not undo it.
+func (s *Supervisor) plan(pools []Pool) []Change {
+	var changes []Change
+	for _, p := range pools {
+		i := slices.IndexFunc(s.declared, func(o Pool) bool { return o.Name == p.Name })
+		if i < 0 {
+			changes = append(changes, Change{Pool: p.Name, Kind: ChangeAdd, Workers: [2]int{0, p.Workers}})
+			continue
+		}
+		changes = append(changes, compare(s.declared[i], p))
+	}
+	for _, o := range s.declared {
+		if !slices.ContainsFunc(pools, func(p Pool) bool { return p.Name == o.Name }) {
+			changes = append(changes, Change{Pool: o.Name, Kind: ChangeRemove, Workers: [2]int{o.Workers, 0}})
+		}
+	}
+	return changes
+}
+
+func compare(old, p Pool) Change {
+	c := Change{Pool: p.Name, Kind: ChangeNone}
+	if old.Workers != p.Workers {
+		c.Kind, c.Workers = ChangeScale, [2]int{old.Workers, p.Workers}
+	}
+	a, b := reflect.ValueOf(old), reflect.ValueOf(p)
+	for i := range a.NumField() {
+		name := a.Type().Field(i).Name
+		if name == "Workers" || reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+			continue
+		}
+		c.Fields = append(c.Fields, strings.ToLower(name))
+		switch {
+		case !slices.Contains(inPlace, name):
+			c.Kind = ChangeRoll
+		case c.Kind != ChangeRoll:
+			c.Kind = ChangeInPlace
+		}
+	}
+	return c
+}
+
+// Reload makes the running pools what cfg says, touching only what has changed:
+// it compares cfg's pools with those of the Config before. A pool whose new
+// workers do not become ready goes back to what it was. cfg's other fields are
+// ignored. It waits until all is done or ctx ends, in which case it goes on.
+//
+// The error is about the whole: cfg is faulty, another reload is under way
+// (ErrBusy), or the supervisor is stopping (ErrStopping); nothing was changed.
+func (s *Supervisor) Reload(ctx context.Context, cfg Config) ([]Change, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("supervisor: %w", err)
+	}
+	if !s.reloading.TryLock() {
+		return nil, ErrBusy
+	}
+	defer s.reloading.Unlock()
+	select {
+	case <-s.stopping:
+		return nil, ErrStopping
+	case <-s.done:
+		return nil, ErrStopping
+	default:
+	}
+	pools := cfg.withDefaults().Pools
+	changes := s.plan(pools)
+	for i := range changes {
+		for _, in := range s.inputsFor(changes[i], pools) {
+			reply := make(chan []Result, 1)
+			in.reply = reply
+			select {
+			case s.inputs <- in:
+			case <-s.done:
+				return nil, ErrStopping
+			}
+			s.gather(ctx, reply, &changes[i])
+		}
+	}
+	s.adopt(pools, changes)
+	return changes, nil
+}
+
+// gather waits for the answer to one input.
+func (s *Supervisor) gather(ctx context.Context, reply <-chan []Result, c *Change) {
+	select {
+	case r := <-reply:
+		c.Results = append(c.Results, r...)
+	case <-ctx.Done():
+		c.Results = append(c.Results, Result{Slot: SlotStatus{Pool: c.Pool}, Outcome: OutcomeTimeout, Text: "it goes on; see `brood status`"})
+	case <-s.done:
+	}
+}
+
+// inputsFor is what the loop is told to make a change.
+func (s *Supervisor) inputsFor(c Change, pools []Pool) []input {
+	op, version := s.lastOp.Add(1), s.lastVersion.Add(1)
+	i := slices.IndexFunc(pools, func(p Pool) bool { return p.Name == c.Pool })
+	if c.Kind == ChangeRemove {
+		return []input{{event: lifecycle.RemovePool{Op: op, Pool: c.Pool}}}
+	}
+	p := pools[i]
+	if c.Kind == ChangeAdd {
+		return []input{{pool: &p, event: lifecycle.AddPool{Op: op, Pool: p.Name, Slots: p.Workers, Version: version, Policy: p.policy(), After: p.After}}}
+	}
+	var all []input
+	if c.Kind == ChangeRoll || c.Kind == ChangeInPlace {
+		all = append(all, input{pool: &p, event: lifecycle.Reconfigure{
+			Op: op, Pool: p.Name, Version: version, Policy: p.policy(), After: p.After, Roll: c.Kind == ChangeRoll,
+		}})
+	}
+	if c.Workers[0] != c.Workers[1] {
+		all = append(all, input{event: lifecycle.Resize{Op: s.lastOp.Add(1), Pool: p.Name, To: p.Workers}})
+	}
+	return all
+}
+
+// adopt remembers what was asked for. A pool that was taken back stays as it
+// was declared before, so that the same reload can be tried again.
+func (s *Supervisor) adopt(pools []Pool, changes []Change) {
+	var declared []Pool
+	for _, p := range pools {
+		c := changes[slices.IndexFunc(changes, func(c Change) bool { return c.Pool == p.Name })]
+		old := slices.IndexFunc(s.declared, func(o Pool) bool { return o.Name == p.Name })
+		if c.Kind == ChangeRoll && c.Failed() && old >= 0 {
+			back := s.declared[old]
+			back.Workers = p.Workers
+			declared = append(declared, back)
+			continue
+		}
+		declared = append(declared, p)
+	}
+	s.declared = declared
+}
+
+// Scale gives a pool another number of workers. Those there are not touched; of
+// too many the highest slots go. It waits until the new ones are ready and the
+// others gone, or ctx ends.
+func (s *Supervisor) Scale(ctx context.Context, pool string, n int) ([]Result, error) {
+	if n < 1 || n > maxWorkers {
+		return nil, &FieldError{"pools." + pool + ".workers", fmt.Sprintf("must be 1 to %d, got %d; to have none, stop the pool", maxWorkers, n)}
+	}
+	b, err := s.findPool(Target{Pool: pool})
+	if err != nil {
+		return nil, err
+	}
+	reply := make(chan []Result, 1)
+	in := input{event: lifecycle.Resize{Op: s.lastOp.Add(1), Pool: b.name, To: n}, reply: reply}
+	return s.ask(ctx, in, reply, func() []Result {
+		return []Result{{Slot: SlotStatus{Pool: b.name}, Outcome: OutcomeTimeout, Text: "not done yet; see `brood status`"}}
+	})
+}
