@@ -39,7 +39,7 @@ func children() []string {
 // ends a goroutine may run a moment after it was asked to.
 func settled(before usage) error {
 	var now usage
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); runtime.Gosched() {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); runtime.Gosched() {
 		now = measure()
 		if now.goroutines <= before.goroutines && now.fds <= before.fds && now.children <= before.children {
 			return nil

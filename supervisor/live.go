@@ -32,10 +32,11 @@ type live struct {
 	started time.Time
 	served  atomic.Int64 // commands answered
 
-	gone   chan struct{} // closed when the process has ended
-	pong   atomic.Pointer[pong]
-	status atomic.Pointer[string]
-	ended  *ExitStatus // set before the event Exited is posted
+	gone      chan struct{} // closed when the process has ended
+	saidReady bool          // owned by the connection's reader
+	pong      atomic.Pointer[pong]
+	status    atomic.Pointer[string]
+	ended     *ExitStatus // set before the event Exited is posted
 }
 
 // pong is the last answer to a ping.
@@ -146,7 +147,12 @@ func (s *Supervisor) connConfig(l *live) ipc.Config {
 			s.post(lifecycle.Spawned{ID: l.id, PID: l.proc.PID}, l)
 		},
 		OnHello: func(ipc.Hello) { s.post(lifecycle.Greeted{ID: l.id}, l) },
-		OnReady: func() { s.post(lifecycle.SaidReady{ID: l.id}, l) },
+		OnReady: func() {
+			if !l.saidReady { // again would mean nothing, and a flood of it would be the loop's
+				l.saidReady = true
+				s.post(lifecycle.SaidReady{ID: l.id}, l)
+			}
+		},
 		OnEvent: func(e ipc.Event) { s.workerEvent(l, e) },
 		OnPong: func(_ uint32, rtt time.Duration, p ipc.Pong) {
 			if len(p.Status) > maxStatus {

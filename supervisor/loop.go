@@ -25,7 +25,7 @@ type loop struct {
 	places   map[lifecycle.Slot]*place
 	lives    map[lifecycle.ID]*live
 	versions map[version]*Pool // configurations that processes are spawned from
-	now      time.Time        // of the step at hand
+	now      time.Time         // of the step at hand
 	over     bool
 }
 
@@ -235,6 +235,9 @@ func (l *loop) settle(e lifecycle.Settled) {
 		results[i] = Result{Outcome: Outcome(res.Outcome), Text: res.Text, Slot: SlotStatus{Pool: res.Pool, Slot: res.N}}
 		if pl := r.places[res.Slot]; pl != nil {
 			results[i].Slot = l.slotStatus(pl)
+			if e := pl.lastExit(); res.Outcome == lifecycle.OutcomeFailed && e != nil {
+				results[i].Stderr = e.Stderr
+			}
 		}
 	}
 	r.to <- results

@@ -22,6 +22,8 @@ type Result struct {
 	Slot    SlotStatus // at the end of the wait
 	Outcome Outcome
 	Text    string // why not, when it is not done
+	// Stderr is the last lines of the process that failed, oldest first.
+	Stderr []string
 }
 
 // Start wants the named slots up. It waits until each is ready, or has died, or
@@ -94,9 +96,9 @@ func (s *Supervisor) soFar(verb lifecycle.Verb, places []*place) []Result {
 	results := make([]Result, len(places))
 	for i, pl := range places {
 		st := s.slotStatus(pl)
-		results[i] = Result{st, OutcomeTimeout, "not done yet: " + notUp(pl.view.Load())}
+		results[i] = Result{Slot: st, Outcome: OutcomeTimeout, Text: "not done yet: " + notUp(pl.view.Load())}
 		if reached(verb, st) {
-			results[i] = Result{st, OutcomeDone, ""}
+			results[i] = Result{Slot: st, Outcome: OutcomeDone}
 		}
 	}
 	return results

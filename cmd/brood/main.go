@@ -56,7 +56,7 @@ pool web/*, or all *. @1 is slot 1 of the only pool.`,
 		orderCommand(g, "start", "Want workers up, and forget why they were given up"),
 		orderCommand(g, "stop", "Want workers down"),
 		orderCommand(g, "restart", "Replace workers, those of a pool one at a time"),
-		shutdownCommand(g), whoamiCommand(g), versionCommand(g),
+		scaleCommand(g), reloadCommand(g), shutdownCommand(g), whoamiCommand(g), versionCommand(g),
 	)
 	return root
 }

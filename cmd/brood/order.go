@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,39 +24,33 @@ func orderCommand(g *globals, verb, short string) *cobra.Command {
 			if err := out.check(); err != nil {
 				return err
 			}
-			results, err := g.order(verb, args[0], wait)
-			if results == nil {
+			ctx, cancel, err := waiting(wait)
+			if err != nil {
 				return err
 			}
-			if out.json() {
-				if perr := printJSON(cmd.OutOrStdout(), api.Results{Results: results}); perr != nil {
-					return perr
-				}
-				return err
-			}
-			printResults(cmd.OutOrStdout(), results)
-			return err
+			defer cancel()
+			results, err := client.New(client.ResolvePath(g.socket)).Order(ctx, verb, args[0])
+			return out.results(cmd.OutOrStdout(), results, err)
 		},
 	}
 	out.flag(cmd)
-	cmd.Flags().DurationVar(&wait, "wait", time.Minute, "how long to wait until it is done; 0: not at all")
+	waitFlag(cmd, &wait, "it is done")
 	return cmd
 }
 
-// order waits for so long, or not at all; whether or not, the answer to the
-// order itself has its deadline.
-func (g *globals) order(verb, target string, wait time.Duration) ([]api.Result, error) {
-	if wait < 0 {
-		return nil, usagef("--wait %v: write a time such as 30s, or 0 not to wait", wait)
+// results prints what became of each slot, and hands the error on.
+func (o *output) results(w io.Writer, results []api.Result, err error) error {
+	if results == nil {
+		return err
 	}
-	c := client.New(client.ResolvePath(g.socket))
-	ctx := context.Background()
-	if wait > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, wait)
-		defer cancel()
+	if !o.json() {
+		printResults(w, results)
+		return err
 	}
-	return c.Order(ctx, verb, target)
+	if perr := printJSON(w, api.Results{Results: results}); perr != nil {
+		return perr
+	}
+	return err
 }
 
 func printResults(w io.Writer, results []api.Result) {
@@ -70,6 +63,9 @@ func printResults(w io.Writer, results []api.Result) {
 			line += " (" + r.Text + ")"
 		}
 		fmt.Fprintln(w, line)
+		for _, text := range r.Stderr {
+			fmt.Fprintln(w, "  stderr: "+text)
+		}
 	}
 }
 
@@ -80,22 +76,18 @@ func shutdownCommand(g *globals) *cobra.Command {
 		Short: "Stop every worker and the supervisor",
 		Args:  exactArgs(0, "brood shutdown"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if wait < 0 {
-				return usagef("--wait %v: write a time such as 30s, or 0 not to wait", wait)
+			ctx, cancel, err := waiting(wait)
+			if err != nil {
+				return err
 			}
-			ctx := context.Background()
-			if wait > 0 {
-				var cancel context.CancelFunc
-				ctx, cancel = context.WithTimeout(ctx, wait)
-				defer cancel()
-			}
-			err := client.New(client.ResolvePath(g.socket)).Shutdown(ctx)
+			defer cancel()
+			err = client.New(client.ResolvePath(g.socket)).Shutdown(ctx)
 			if err != nil && errors.Is(err, io.ErrUnexpectedEOF) {
 				return nil // it has gone
 			}
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&wait, "wait", time.Minute, "how long to wait until no worker is left; 0: not at all")
+	waitFlag(cmd, &wait, "no worker is left")
 	return cmd
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -32,6 +33,8 @@ type runFlags struct {
 	mode     string
 	logLevel string
 	logJSON  bool
+
+	path string // of the file that was read; empty: none was
 }
 
 func runCommand(g *globals) *cobra.Command {
@@ -41,7 +44,8 @@ func runCommand(g *globals) *cobra.Command {
 		Short: "Run the workers of a configuration, or of one command",
 		Long: `Run the workers of a configuration, or of one command, in the foreground.
 
-SIGTERM and SIGINT stop every worker gracefully; a second one kills them.`,
+SIGTERM and SIGINT stop every worker gracefully; a second one kills them. SIGHUP
+reads the configuration again, as brood reload does.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := f.load(cmd, args)
 			if err != nil {
@@ -73,6 +77,7 @@ func (f *runFlags) load(cmd *cobra.Command, command []string) (*config.File, err
 		if path == "" {
 			path = defaultConfig
 		}
+		f.path = path
 		file, err := config.Load(path)
 		if f.config == "" && errors.Is(err, fs.ErrNotExist) {
 			if _, statErr := os.Stat(path); statErr != nil {
@@ -154,9 +159,10 @@ func (g *globals) run(f runFlags, file *config.File, announce ...func(socket str
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
+	reload := f.reloader(sup)
 	server := control.NewServer(control.Config{
 		Supervisor: sup, Version: versionText(), Others: others, Log: log.Named("control"),
-		Shutdown: func() { sup.Shutdown(false) },
+		Shutdown: func() { sup.Shutdown(false) }, Reload: reload,
 	})
 	log.Info("control socket", "path", l.Addr().String())
 	for _, tell := range announce {
@@ -166,7 +172,7 @@ func (g *globals) run(f runFlags, file *config.File, announce ...func(socket str
 	ctx, stop := context.WithCancel(context.Background())
 	group.Add(func() error { return sup.Run(ctx) }, func(error) { stop() })
 	group.Add(func() error { return server.Serve(l) }, func(error) { closeServer(server, sup) })
-	group.Add(signals(sup, log))
+	group.Add(signals(sup, reload, log))
 	return group.Run()
 }
 
@@ -183,18 +189,24 @@ func closeServer(server *control.Server, sup *supervisor.Supervisor) {
 }
 
 // signals is the actor that turns signals into orders.
-func signals(sup *supervisor.Supervisor, log hclog.Logger) (execute func() error, interrupt func(error)) {
+func signals(sup *supervisor.Supervisor, reload reloadFunc, log hclog.Logger) (execute func() error, interrupt func(error)) {
 	c := make(chan os.Signal, 4)
 	// SIGPIPE is taken so that a reader of our output that goes away does not end
 	// us; ignoring it would be inherited by the workers.
 	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
 	quit := make(chan struct{})
+	var reloads sync.WaitGroup
 	return func() error {
 			defer signal.Stop(c)
+			defer reloads.Wait()
 			asked := false
 			for {
 				select {
 				case sig := <-c:
+					if sig == syscall.SIGHUP {
+						reloads.Go(func() { logReload(reload, sup, log) })
+						continue
+					}
 					asked = onSignal(sup, log, sig, asked)
 				case <-quit:
 					return nil
@@ -205,11 +217,59 @@ func signals(sup *supervisor.Supervisor, log hclog.Logger) (execute func() error
 		}
 }
 
+// reloadFunc reads the configuration again; nil where there is no file.
+type reloadFunc func(ctx context.Context, dryRun bool) ([]supervisor.Change, error)
+
+// reloader reads the file that run was started with.
+func (f *runFlags) reloader(sup *supervisor.Supervisor) reloadFunc {
+	if f.path == "" {
+		return nil
+	}
+	return func(ctx context.Context, dryRun bool) ([]supervisor.Change, error) {
+		file, err := config.Load(f.path)
+		if err != nil {
+			return nil, &control.BadConfig{Err: err}
+		}
+		if dryRun {
+			return sup.Plan(supervisor.Config{Pools: file.Pools})
+		}
+		return sup.Reload(ctx, supervisor.Config{Pools: file.Pools})
+	}
+}
+
+// logReload is a reload that nobody waits for, so its outcome is logged. It
+// ends with the supervisor.
+func logReload(reload reloadFunc, sup *supervisor.Supervisor, log hclog.Logger) {
+	if reload == nil {
+		log.Warn("SIGHUP changes nothing: there is no configuration file to read again")
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-sup.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	changes, err := reload(ctx, false)
+	if err != nil {
+		log.Error("reload", "error", err)
+		return
+	}
+	for _, c := range changes {
+		if c.Failed() {
+			log.Error("reload", "pool", c.Pool, "kind", string(c.Kind), "outcome", "failed, the pool is as it was before")
+			continue
+		}
+		log.Info("reload", "pool", c.Pool, "kind", string(c.Kind), "fields", c.Fields)
+	}
+}
+
 func onSignal(sup *supervisor.Supervisor, log hclog.Logger, sig os.Signal, asked bool) bool {
 	switch sig {
 	case syscall.SIGPIPE:
-	case syscall.SIGHUP:
-		log.Warn("SIGHUP changes nothing: the configuration is read at the start", "to do", "restart brood to have it read again")
 	default:
 		if asked {
 			log.Warn("stopping at once", "signal", sig.String())

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -229,14 +230,91 @@ func (s *Server) order(r *request, do orderFunc) error {
 	if err != nil {
 		return err
 	}
+	return r.results(resultsJSON(results), wait > 0)
+}
+
+func resultsJSON(results []supervisor.Result) []api.Result {
 	out := make([]api.Result, len(results))
 	for i, res := range results {
 		out[i] = api.Result{
 			Target: res.Slot.Target().String(), Outcome: string(res.Outcome), State: string(res.Slot.State),
-			Generation: res.Slot.Generation, PID: res.Slot.PID, Text: res.Text,
+			Generation: res.Slot.Generation, PID: res.Slot.PID, Text: res.Text, Stderr: res.Stderr,
 		}
 	}
-	return r.results(out, wait > 0)
+	return out
+}
+
+// scale gives a pool ?workers=N workers.
+func (s *Server) scale(r *request) error {
+	q, err := r.query("workers", "wait")
+	if err != nil {
+		return err
+	}
+	wait, err := duration(q, "wait", 0)
+	if err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(q.Get("workers"))
+	if err != nil || n < 1 {
+		return failf(api.CodeBadRequest, "workers=%s: write how many workers the pool is to have, 1 or more", q.Get("workers"))
+	}
+	t, err := r.pathTarget()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := r.limited(wait)
+	defer cancel()
+	results, err := s.cfg.Supervisor.Scale(ctx, t.Pool, n)
+	if err != nil {
+		return err
+	}
+	return r.results(resultsJSON(results), wait > 0)
+}
+
+// reload answers when every pool has come to what the file says, or not.
+func (s *Server) reload(r *request) error {
+	q, err := r.query("dry_run", "wait")
+	if err != nil {
+		return err
+	}
+	dryRun, err := truth(q, "dry_run")
+	if err != nil {
+		return err
+	}
+	wait, err := duration(q, "wait", maxWait)
+	if err != nil {
+		return err
+	}
+	if s.cfg.Reload == nil {
+		return failf(api.CodeConflict, "there is no configuration file to read again: this supervisor was started with a command")
+	}
+	ctx, cancel := r.limited(wait)
+	defer cancel()
+	changes, err := s.cfg.Reload(ctx, dryRun)
+	if err != nil {
+		return err
+	}
+	out := api.Reload{DryRun: dryRun, Changes: make([]api.Change, len(changes))}
+	var failed []string
+	for i, c := range changes {
+		out.Changes[i] = changeJSON(c)
+		if c.Failed() {
+			failed = append(failed, c.Pool+": "+firstText(out.Changes[i].Results, string(supervisor.OutcomeFailed)))
+		}
+	}
+	if len(failed) > 0 {
+		return &failure{api.Problem{Code: api.CodeFailed, Changes: out.Changes,
+			Detail: "these pools are as they were before: " + strings.Join(failed, "; ")}}
+	}
+	return r.json(http.StatusOK, out)
+}
+
+func changeJSON(c supervisor.Change) api.Change {
+	out := api.Change{Pool: c.Pool, Kind: string(c.Kind), Fields: c.Fields, Results: resultsJSON(c.Results)}
+	if c.Workers != [2]int{} {
+		out.Workers = c.Workers[:]
+	}
+	return out
 }
 
 func (r *request) results(results []api.Result, waited bool) error {

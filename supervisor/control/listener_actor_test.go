@@ -286,6 +286,8 @@ func greet(t *testing.T, c net.Conn, number byte) {
 // serveOne accepts a client and reads the number it greets with.
 func serveOne(t *testing.T, l *Listener) byte {
 	t.Helper()
+	late := time.AfterFunc(patience, func() { l.Close() })
+	defer late.Stop()
 	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)

@@ -84,23 +84,18 @@ func TestSocketTakesNobodyBeforeItHasItsMode(t *testing.T) {
 func TestSocketListensBeforeItHasItsName(t *testing.T) {
 	noLeaks(t)
 	path := newPath(t)
-	for range 50 {
-		dialed := make(chan error, 1)
+	for range 200 {
+		found := make(chan error, 1)
 		go func() {
 			for {
-				c, err := net.Dial("unix", path)
-				if errors.Is(err, os.ErrNotExist) {
-					continue
+				if err := probe(path); !errors.Is(err, os.ErrNotExist) {
+					found <- err
+					return
 				}
-				if err == nil {
-					c.Close()
-				}
-				dialed <- err
-				return
 			}
 		}()
 		l := listen(t, ListenConfig{Path: path})
-		if err := <-dialed; err != nil {
+		if err := <-found; err != nil {
 			t.Fatal(err)
 		}
 		l.Close()

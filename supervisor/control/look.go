@@ -90,7 +90,12 @@ func (s *Server) oneWorker(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.json(http.StatusOK, workerJSON(st.Pools[0].Slots[0], time.Now()))
+	w := st.Pools[0].Slots[0]
+	out := workerJSON(w, time.Now())
+	for i := range w.Exits {
+		out.Exits = append(out.Exits, *exitJSON(&w.Exits[i]))
+	}
+	return r.json(http.StatusOK, out)
 }
 
 func (s *Server) health(r *request) error {
@@ -234,7 +239,7 @@ func poolJSON(p supervisor.PoolStatus) api.Pool {
 	now := time.Now()
 	out := api.Pool{
 		Name: p.Name, Workers: p.Workers, Ready: p.Ready, MinReady: p.MinReady,
-		Health: poolHealth(p, 0).Health, Slots: make([]api.Worker, len(p.Slots)),
+		Queued: p.Queued, Health: poolHealth(p, 0).Health, Slots: make([]api.Worker, len(p.Slots)),
 	}
 	for i, w := range p.Slots {
 		out.Slots[i] = workerJSON(w, now)
@@ -249,6 +254,7 @@ func workerJSON(w supervisor.SlotStatus, now time.Time) api.Worker {
 		Alive: w.Alive, Ready: w.Ready, Responsive: w.Responsive, Progressing: w.Progressing,
 		Reason: w.Reason, Since: stamp(w.Since), Started: stamp(w.Spawned), Restarts: w.Restarts,
 		Status: w.Status, Inflight: w.Inflight, PingUS: w.PingRTT.Microseconds(), SDK: w.SDK, LogDrops: w.LogDrops,
+		Next: w.Next, Old: w.Old,
 	}
 	if w.WantUp {
 		out.Want = "up"

@@ -16,6 +16,15 @@ type failure struct{ api.Problem }
 
 func (f *failure) Error() string { return f.Code + ": " + f.Detail }
 
+// BadConfig is what Config.Reload returns for a file that is faulty. Nothing
+// was changed.
+type BadConfig struct{ Err error }
+
+func (e *BadConfig) Error() string { return "nothing was changed: " + e.Err.Error() }
+
+// Unwrap is what is wrong with the file.
+func (e *BadConfig) Unwrap() error { return e.Err }
+
 // statusClientClosed is nginx's for a client that hung up before the answer.
 const statusClientClosed = 499
 
@@ -51,6 +60,7 @@ var sentinels = []struct {
 	{supervisor.ErrStale, api.CodeStale},
 	{supervisor.ErrNotOne, api.CodeConflict},
 	{supervisor.ErrStopping, api.CodeUnavailable},
+	{supervisor.ErrBusy, api.CodeConflict},
 	{context.Canceled, api.CodeCanceled},
 	{context.DeadlineExceeded, api.CodeTimeout},
 }
@@ -71,6 +81,11 @@ func bareProblem(err error) api.Problem {
 	var ce *ipc.CallError
 	if errors.As(err, &ce) {
 		return callProblem(ce)
+	}
+	var bad *BadConfig
+	var field *supervisor.FieldError
+	if errors.As(err, &bad) || errors.As(err, &field) {
+		return api.Problem{Code: api.CodeBadRequest, Detail: err.Error()}
 	}
 	for _, s := range sentinels {
 		if errors.Is(err, s.err) {

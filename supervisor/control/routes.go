@@ -64,6 +64,8 @@ func (s *Server) table() map[string]map[string]route {
 		"/v1/workers/{pool}/{slot}/start":           order(verbStart, sup.Start),
 		"/v1/workers/{pool}/{slot}/stop":            order(verbStop, sup.Stop),
 		"/v1/workers/{pool}/{slot}/restart":         order(verbRestart, sup.Restart),
+		"/v1/pools/{pool}/scale":                    post(verbScale, s.scale),
+		"/v1/reload":                                post(verbReload, s.reload),
 		"/v1/shutdown":                              post(verbShutdown, s.shutdown),
 		"/v1/whoami":                                get(verbWhoami, s.whoami),
 		"/v1/version":                               get(verbVersion, s.version),

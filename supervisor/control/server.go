@@ -27,6 +27,9 @@ type Config struct {
 	Version string
 	// Shutdown is called when an admin asks for it. It must not wait.
 	Shutdown func()
+	// Reload reads the configuration again and has it carried out, or with dryRun
+	// only compared. nil: there is no file to read.
+	Reload func(ctx context.Context, dryRun bool) ([]supervisor.Change, error)
 	// Others is the role of whoever else the socket's mode lets in.
 	Others Role
 	// Log takes the audit lines and what goes wrong. nil: nothing is logged.

@@ -20,6 +20,7 @@ type Pool struct {
 	Workers  int      `json:"workers"`   // configured
 	Ready    int      `json:"ready"`     // ready now
 	MinReady int      `json:"min_ready"` // below this the pool is critical
+	Queued   int      `json:"queued"`    // commands that wait for a worker
 	Health   string   `json:"health"`    // ok | degraded | critical
 	Slots    []Worker `json:"slots,omitempty"`
 }
@@ -52,6 +53,13 @@ type Worker struct {
 	Commands  []Command `json:"commands,omitempty"`    // what it can be sent
 	LogDrops  uint64    `json:"log_drops,omitempty"`   // lines of output that were dropped
 	LastExit  *Exit     `json:"last_exit,omitempty"`
+	// While the worker is being replaced: the generation that is to take its
+	// place, and the one that has lost it and is still there.
+	Next uint64 `json:"next,omitempty"`
+	Old  uint64 `json:"old,omitempty"`
+	// Exits is the ends of processes in this slot, newest first, at most 10. Only
+	// GET /v1/workers/{p}/{n} has it.
+	Exits []Exit `json:"exits,omitempty"`
 }
 
 // Command is one that a worker registered.
@@ -113,6 +121,8 @@ type Result struct {
 	Generation uint64 `json:"generation"`
 	PID        int    `json:"pid,omitempty"`
 	Text       string `json:"text,omitempty"` // why not, when it is not done
+	// Stderr is the last lines of the process that failed, oldest first.
+	Stderr []string `json:"stderr,omitempty"`
 }
 
 // Results answers start, stop and restart.
@@ -143,6 +153,21 @@ type Workers struct {
 // Pools answers GET /v1/pools.
 type Pools struct {
 	Pools []Pool `json:"pools"`
+}
+
+// Change is what a reload does, or would do, to a pool.
+type Change struct {
+	Pool    string   `json:"pool"`
+	Kind    string   `json:"kind"`              // unchanged | add | remove | scale | inplace | roll
+	Fields  []string `json:"fields,omitempty"`  // that differ
+	Workers []int    `json:"workers,omitempty"` // before and after, where they differ
+	Results []Result `json:"results,omitempty"` // of each slot that was touched
+}
+
+// Reload answers POST /v1/reload.
+type Reload struct {
+	DryRun  bool     `json:"dry_run"`
+	Changes []Change `json:"changes"`
 }
 
 // Whoami answers GET /v1/whoami.
@@ -180,6 +205,8 @@ type Problem struct {
 	Started string `json:"started,omitempty"` // yes | no | unknown
 	// Results is what became of each slot, for code failed, and timeout of an order.
 	Results []Result `json:"results,omitempty"`
+	// Changes is the same for a reload.
+	Changes []Change `json:"changes,omitempty"`
 }
 
 // Codes of problems. An outcome other than ok is the code of the same name.

@@ -202,6 +202,29 @@ func (c *Client) Order(ctx context.Context, verb, target string) ([]api.Result, 
 	return r.Results, err
 }
 
+// Scale is POST /v1/pools/{pool}/scale. It waits as Order does.
+func (c *Client) Scale(ctx context.Context, pool string, n int) ([]api.Result, error) {
+	var r api.Results
+	err := c.roundTrip(ctx, http.MethodPost, targetPath(pool)+"/scale"+timeLeft(ctx, "wait", fmt.Sprintf("workers=%d", n)), &r)
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Results, err
+	}
+	return r.Results, err
+}
+
+// Reload is POST /v1/reload. Changes come with the error, too, where a pool
+// went back to what it was.
+func (c *Client) Reload(ctx context.Context, dryRun bool) ([]api.Change, error) {
+	var r api.Reload
+	err := c.roundTrip(ctx, http.MethodPost, "/v1/reload"+timeLeft(ctx, "wait", fmt.Sprintf("dry_run=%t", dryRun)), &r)
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Changes, err
+	}
+	return r.Changes, err
+}
+
 // Shutdown is POST /v1/shutdown. It waits as Order does.
 func (c *Client) Shutdown(ctx context.Context) error {
 	var r api.Results
@@ -225,12 +248,7 @@ func (c *Client) Call(ctx context.Context, target, command string, m ipc.Message
 
 // CallAll sends a command to every worker of target.
 func (c *Client) CallAll(ctx context.Context, target, command string, m ipc.Message) ([]api.Reply, error) {
-	query := timeLeft(ctx, "timeout")
-	if query == "" {
-		query = "?all=true"
-	} else {
-		query += "&all=true"
-	}
+	query := timeLeft(ctx, "timeout", "all=true")
 	pool := strings.TrimSuffix(target, "/*")
 	_, body, err := c.do(ctx, http.MethodPost, commandPath(pool, command)+query, contentType(m.Codec), m.Payload)
 	if err != nil {
@@ -247,15 +265,18 @@ func (c *Client) CallAll(ctx context.Context, target, command string, m ipc.Mess
 // that its answer, which says more, still arrives.
 const answerLead = 100 * time.Millisecond
 
-// timeLeft is ctx's deadline as a parameter; "" without one.
-func timeLeft(ctx context.Context, name string) string {
-	deadline, ok := ctx.Deadline()
-	if !ok {
+// timeLeft is a query of the parameters given and, where ctx has a deadline,
+// that under the name; "" without either.
+func timeLeft(ctx context.Context, name string, more ...string) string {
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		left = max(left-answerLead, left/2, time.Millisecond)
+		more = append(more, name+"="+left.Round(time.Millisecond).String())
+	}
+	if len(more) == 0 {
 		return ""
 	}
-	left := time.Until(deadline)
-	left = max(left-answerLead, left/2, time.Millisecond)
-	return "?" + name + "=" + left.Round(time.Millisecond).String()
+	return "?" + strings.Join(more, "&")
 }
 
 // targetPath is where the API has a target.

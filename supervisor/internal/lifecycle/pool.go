@@ -202,7 +202,6 @@ func (p *pool) remove() {
 		p.slots = p.slots[:len(p.slots)-1]
 		delete(p.m.slots, s.id)
 		p.m.timers.set(s, time.Time{})
-		p.m.dirty = slices.DeleteFunc(p.m.dirty, func(d *slot) bool { return d == s })
 		p.m.order = slices.DeleteFunc(p.m.order, func(o *slot) bool { return o == s })
 		p.m.emit(Gone{s.id})
 	}

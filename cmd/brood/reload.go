@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.com/brood/supervisor/control/api"
+	"example.com/brood/supervisor/control/client"
+)
+
+func scaleCommand(g *globals) *cobra.Command {
+	var out output
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "scale POOL N",
+		Short: "Give a pool another number of workers",
+		Args:  exactArgs(2, "brood scale web 8"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			n, err := strconv.Atoi(args[1])
+			if err != nil || n < 1 {
+				return usagef("%q workers: write a number of 1 or more; to have none, stop the pool", args[1])
+			}
+			ctx, cancel, err := waiting(wait)
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			results, err := client.New(client.ResolvePath(g.socket)).Scale(ctx, args[0], n)
+			return out.results(cmd.OutOrStdout(), results, err)
+		},
+	}
+	out.flag(cmd)
+	waitFlag(cmd, &wait, "it is done")
+	return cmd
+}
+
+func reloadCommand(g *globals) *cobra.Command {
+	var out output
+	var wait time.Duration
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "reload",
+		Short: "Read the configuration again, and touch only what has changed",
+		Args:  exactArgs(0, "brood reload"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := out.check(); err != nil {
+				return err
+			}
+			ctx, cancel, err := waiting(wait)
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			changes, err := client.New(client.ResolvePath(g.socket)).Reload(ctx, dryRun)
+			if changes == nil {
+				return err
+			}
+			if out.json() {
+				if perr := printJSON(cmd.OutOrStdout(), api.Reload{DryRun: dryRun, Changes: changes}); perr != nil {
+					return perr
+				}
+				return err
+			}
+			printChanges(cmd.OutOrStdout(), changes)
+			return err
+		},
+	}
+	out.flag(cmd)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
+	waitFlag(cmd, &wait, "it is done")
+	return cmd
+}
+
+func waitFlag(cmd *cobra.Command, wait *time.Duration, until string) {
+	cmd.Flags().DurationVar(wait, "wait", time.Minute, "how long to wait until "+until+"; 0: not at all")
+}
+
+// waiting is a context of that length; of 0 it has no deadline, and the
+// supervisor answers at once.
+func waiting(wait time.Duration) (context.Context, context.CancelFunc, error) {
+	if wait < 0 {
+		return nil, nil, usagef("--wait %v: write a time such as 30s, or 0 not to wait", wait)
+	}
+	if wait == 0 {
+		return context.Background(), func() {}, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	return ctx, cancel, nil
+}
+
+// changeText says in words what each kind of change does.
+var changeText = map[string]string{
+	"unchanged": "unchanged",
+	"add":       "added",
+	"remove":    "removed",
+	"scale":     "scaled",
+	"inplace":   "changed in place, its workers go on",
+	"roll":      "its workers are replaced",
+}
+
+func printChanges(w io.Writer, changes []api.Change) {
+	for _, c := range changes {
+		line := c.Pool + ": " + changeText[c.Kind]
+		if len(c.Fields) > 0 {
+			line += " (" + strings.Join(c.Fields, ", ") + ")"
+		}
+		if len(c.Workers) == 2 {
+			line += fmt.Sprintf(", %d → %d workers", c.Workers[0], c.Workers[1])
+		}
+		fmt.Fprintln(w, line)
+		printResults(w, c.Results)
+	}
+}

@@ -1,0 +1,209 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func init() { testWorkers["cramped"] = cramped }
+
+// quick is a pool that tries again at once, three times.
+func quick(command ...string) Pool {
+	return Pool{
+		Name: "job", Command: command, Ready: Ready{When: ReadyAlive, Timeout: time.Minute},
+		Restart: Restart{BackoffMin: time.Millisecond, BackoffMax: 2 * time.Millisecond, Budget: 3, Window: time.Hour},
+	}
+}
+
+// What can't be started is tried again, then given up, and says what is wrong.
+func TestStartThatFails(t *testing.T) {
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text")
+	if err := os.WriteFile(text, []byte("no program"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := quick("sleep", "1000")
+	elsewhere.Dir = filepath.Join(dir, "missing")
+	for _, c := range []struct {
+		name string
+		pool Pool
+		why  string
+	}{
+		{"missing program", quick("/no/such/program"), "it could not be started: stat /no/such/program: no such file or directory"},
+		{"not in PATH", quick("no-such-program"), `it could not be started: "no-such-program" is not in PATH`},
+		{"no program", quick(text), text + " may not be executed: permission denied"},
+		{"missing directory", elsewhere, "it could not be started: working directory: stat " + elsewhere.Dir},
+		{"exits at once", quick("sh", "-c", "exit 9"), "exit code 9"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := run(t, Config{Pools: []Pool{c.pool}, Log: discard()})
+			await(t, s, "it to be given up", func(st Status) bool { return st.Pools[0].Slots[0].State == HasFailed })
+			w := s.Status().Pools[0].Slots[0]
+			if !strings.Contains(w.Reason, c.why) || !strings.HasSuffix(w.Reason, "; 3 restarts within 1h0m0s are used up") {
+				t.Errorf("reason %q", w.Reason)
+			}
+			if w.Generation != 4 || w.Restarts != 3 || w.PID != 0 || !strings.Contains(w.LastExit.String(), c.why) {
+				t.Errorf("%+v, %+v", w, w.LastExit)
+			}
+			all, _ := s.Events(0)
+			inOrder(t, all, "state starting", "exit", "state starting: restarted after", "exit", // the first time at once
+				"state backoff", "state starting", "exit", "state backoff", "state starting", "exit", "state failed")
+			// A start by hand is exempt, and fails for the same reason.
+			results, err := s.Start(within(t, time.Minute), Target{Pool: "job", Slot: 1})
+			if err != nil || results[0].Outcome != OutcomeFailed || !strings.Contains(results[0].Text, c.why) {
+				t.Errorf("%+v, %v", results, err)
+			}
+		})
+	}
+}
+
+// Once what was missing is there, a start by hand is all it takes.
+func TestStartAfterTheCauseIsMended(t *testing.T) {
+	p := quick("sleep", "1000")
+	p.Dir = filepath.Join(t.TempDir(), "later")
+	s := run(t, Config{Pools: []Pool{p}, Log: discard()})
+	await(t, s, "it to be given up", func(st Status) bool { return st.Pools[0].Slots[0].State == HasFailed })
+	if err := os.Mkdir(p.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	results, err := s.Start(within(t, time.Minute), Target{Pool: "job", Slot: 1})
+	if err != nil || results[0].Outcome != OutcomeDone || !results[0].Slot.Ready {
+		t.Errorf("%+v, %v", results, err)
+	}
+}
+
+// TestBusyProgram: a program that somebody else still holds open for writing
+// (ETXTBSY) is started as soon as it is let go.
+func TestBusyProgram(t *testing.T) {
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := os.ReadFile(sleep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "fresh")
+	if err := os.WriteFile(path, binary, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder := exec.Command("sh", "-c", "read line")
+	holder.ExtraFiles = []*os.File{writer}
+	let, err := holder.StdinPipe()
+	if err == nil {
+		err = holder.Start()
+	}
+	writer.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := quick(path, "1000")
+	p.Restart.Budget = -1
+	s := run(t, Config{Pools: []Pool{p}, Log: discard()})
+	await(t, s, "a start that fails", func(st Status) bool { return st.Pools[0].Slots[0].LastExit != nil })
+	if e := s.Status().Pools[0].Slots[0].LastExit; !strings.Contains(e.Err, "text file busy") {
+		t.Errorf("%+v", e)
+	}
+	let.Close()
+	if err := holder.Wait(); err != nil {
+		t.Log(err) // read fails at the end of its input
+	}
+	await(t, s, "it to be ready", allReady)
+}
+
+// TestDescriptorsRunOut: without room for more descriptors a start fails with
+// that as the reason, is tried again, and succeeds once there is room.
+func TestDescriptorsRunOut(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "as-worker", "cramped")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.HasSuffix(string(out), "recovered\n") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// cramped is a supervisor with too low a limit of open files for its workers.
+func cramped() {
+	before := measure()
+	var old syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		log.Fatal(err)
+	}
+	const workers = 8
+	p := echoes(workers)
+	p.Name, p.Command, p.Ready.When = "crowd", []string{"sleep", "1000"}, ReadyAlive
+	s, err := New(Config{Pools: []Pool{p}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	room := syscall.Rlimit{Cur: uint64(before.fds + 16), Max: old.Max}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &room); err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	wait := func(what string, ok func(Event) bool) {
+		limit := time.After(time.Minute)
+		for seen := uint64(0); ; {
+			events, news := s.Events(seen)
+			for _, e := range events {
+				seen = e.Seq
+				if ok(e) {
+					return
+				}
+			}
+			select {
+			case <-news:
+			case <-limit:
+				log.Fatalf("waited in vain for %s: %+v", what, s.Status())
+			}
+		}
+	}
+	failed := 0
+	wait("starts that fail", func(e Event) bool {
+		if e.Kind == EventExit && strings.Contains(e.Text, "too many open files") {
+			failed++
+		}
+		return failed >= 3*workers
+	})
+	for _, w := range s.Status().Pools[0].Slots {
+		if w.Ready && w.Restarts > 0 && w.LastExit.Err == "" {
+			log.Fatalf("a worker that was there has died: %+v", w)
+		}
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &old); err != nil {
+		log.Fatal(err)
+	}
+	ready := map[int]bool{}
+	wait("all ready", func(e Event) bool {
+		if e.Kind == EventState {
+			ready[e.Slot] = e.Text == string(IsReady)
+		}
+		for n := range workers {
+			if !ready[n+1] {
+				return false
+			}
+		}
+		return true
+	})
+	cancel()
+	if err := <-ended; err != nil {
+		log.Fatal(err)
+	}
+	if err := settled(before); err != nil {
+		log.Fatalf("left over: %v", err)
+	}
+	fmt.Println("recovered")
+}
