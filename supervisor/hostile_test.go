@@ -134,8 +134,8 @@ func TestHostileWorkersAreReplaced(t *testing.T) {
 			p.Stop.Timeout = 30 * time.Second // the signal is enough
 			s := run(t, Config{Pools: []Pool{p}})
 			await(t, s, "its successor", func(st Status) bool { w := st.Pools[0].Slots[0]; return w.Ready && w.Generation > 1 })
-			stopping := inOrder(t, steps(s, 1, 1), "state starting", "state stopping", "exit killed by SIGTERM")[1]
-			started := inOrder(t, steps(s, 1, 2), "state starting")[0]
+			stopping := inOrder(t, s, of(1, 1), "state starting", "state stopping", "exit killed by SIGTERM")[1]
+			started := inOrder(t, s, of(1, 2), "state starting")[0]
 			for _, e := range []Event{stopping, started} {
 				if !strings.Contains(e.Text, reason) {
 					t.Errorf("%q does not say %q", e.Text, reason)
@@ -186,5 +186,5 @@ func TestDeafWorkerIsReplaced(t *testing.T) {
 	p.Health = watched().Health
 	s := run(t, Config{Pools: []Pool{p}})
 	await(t, s, "its successor", func(st Status) bool { w := st.Pools[0].Slots[0]; return w.Ready && w.Generation > 1 })
-	inOrder(t, steps(s, 1, 1), "state ready", "suspect", "hung", "state stopping", "exit killed by SIGTERM")
+	inOrder(t, s, of(1, 1), "state ready", "suspect", "hung", "state stopping", "exit killed by SIGTERM")
 }

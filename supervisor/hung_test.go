@@ -9,36 +9,24 @@ import (
 	"example.com/brood/ipc"
 )
 
-// steps is what has been told of one process so far, in order, without the
-// words.
-func steps(s *Supervisor, slot int, generation uint64) []Event {
-	all, _ := s.Events(0)
-	var of []Event
-	for _, e := range all {
-		if e.Slot == slot && e.Generation == generation {
-			of = append(of, e)
-		}
-	}
-	return of
+// of picks the events of one process.
+func of(slot int, generation uint64) func(Event) bool {
+	return func(e Event) bool { return e.Slot == slot && e.Generation == generation }
 }
 
-// inOrder checks that events of these kinds (and for a state, that begins so)
-// came in this order, others between them or not, and returns them.
-func inOrder(t *testing.T, events []Event, kinds ...string) []Event {
+// inOrder waits for events of these kinds (and for a state, that begin so),
+// among those that which picks, in this order, others between them or not. The
+// status shows a change before its event is there.
+func inOrder(t *testing.T, s *Supervisor, which func(Event) bool, kinds ...string) []Event {
 	t.Helper()
 	var found []Event
-	for _, e := range events {
-		if len(found) == len(kinds) {
-			break
-		}
+	follow(t, s, strings.Join(kinds, ", "), func(e Event) bool {
 		kind, text, _ := strings.Cut(kinds[len(found)], " ")
-		if string(e.Kind) == kind && strings.HasPrefix(e.Text, text) {
+		if which(e) && string(e.Kind) == kind && strings.HasPrefix(e.Text, text) {
 			found = append(found, e)
 		}
-	}
-	if len(found) < len(kinds) {
-		t.Fatalf("want %q, of which %d came: %+v", kinds, len(found), events)
-	}
+		return len(found) == len(kinds)
+	})
 	return found
 }
 
@@ -66,7 +54,7 @@ func TestHungWorkerIsReplaced(t *testing.T) {
 	s := run(t, Config{Pools: []Pool{watched()}})
 	freeze(t, s)
 	await(t, s, "its successor", func(st Status) bool { w := st.Pools[0].Slots[0]; return w.Ready && w.Generation == 2 })
-	found := inOrder(t, steps(s, 1, 1), "state ready", "suspect", "hung", "state stopping: no answer to 2 pings in a row", "kill", "exit killed by SIGKILL")
+	found := inOrder(t, s, of(1, 1), "state ready", "suspect", "hung", "state stopping: no answer to 2 pings in a row", "kill", "exit killed by SIGKILL")
 	if d := found[4].At.Sub(found[3].At); d < time.Second {
 		t.Errorf("killed %v after the signal, which was to have a second", d)
 	}
@@ -89,7 +77,7 @@ func TestStopOfHungWorkerEnds(t *testing.T) {
 	if err != nil || len(results) != 1 || results[0].Outcome != OutcomeDone {
 		t.Fatalf("%+v, %v", results, err)
 	}
-	found := inOrder(t, steps(s, 1, 1), "state stopping: stopped by hand", "kill", "exit killed by SIGKILL", "state stopped")
+	found := inOrder(t, s, of(1, 1), "state stopping: stopped by hand", "kill", "exit killed by SIGKILL", "state stopped")
 	if d := found[1].At.Sub(found[0].At); d < time.Second || d > 10*time.Second {
 		t.Errorf("killed %v after the stop began, want a second", d)
 	}
@@ -112,7 +100,7 @@ func TestHungWorkerIsObserved(t *testing.T) {
 		w := st.Pools[0].Slots[0]
 		return w.Ready && w.Responsive != nil && *w.Responsive
 	})
-	inOrder(t, steps(s, 1, 1), "suspect", "hung", "responsive")
+	inOrder(t, s, of(1, 1), "suspect", "hung", "responsive")
 	if w := s.Status().Pools[0].Slots[0]; w.Generation != 1 {
 		t.Errorf("%+v", w)
 	}

@@ -135,8 +135,7 @@ func TestRestartOfPoolEndsAtTheFirstFailure(t *testing.T) {
 			if got := leastReady(s, 4); got != least {
 				t.Errorf("only %d of 4 were ready at one moment, want %d", got, least)
 			}
-			events, _ := s.Events(0)
-			inOrder(t, events, "rollout")
+			inOrder(t, s, func(Event) bool { return true }, "rollout")
 		})
 	}
 }
@@ -332,5 +331,5 @@ func TestShutdownAtOnce(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("the shutdown does not end")
 	}
-	inOrder(t, steps(s, 1, 1), "state stopping: shutdown", "kill SIGKILL: shutdown at once", "exit killed by SIGKILL", "state stopped")
+	inOrder(t, s, of(1, 1), "state stopping: shutdown", "kill SIGKILL: shutdown at once", "exit killed by SIGKILL", "state stopped")
 }

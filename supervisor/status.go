@@ -81,6 +81,9 @@ func (s SlotStatus) Target() Target { return Target{Pool: s.Pool, Slot: s.Slot} 
 type ExitStatus struct {
 	lifecycle.Exit
 	Stderr []string // its last lines, oldest first, at most 10
+	// OOM guesses that the kernel killed it for want of memory: SIGKILL came, not
+	// from here, and the kernel has counted such a kill since the exit before.
+	OOM bool
 }
 
 // maxBeat is how old a beat may be for the worker to count as progressing.

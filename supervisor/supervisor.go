@@ -81,6 +81,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.spawner = process.NewSpawner()
 
 	stop := context.AfterFunc(ctx, func() { s.Shutdown(false) })
+	s.wg.Go(s.watchMemory)
 	s.loop()
 	stop()
 

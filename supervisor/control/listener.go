@@ -22,7 +22,7 @@ var ErrInUse = errors.New("in use")
 // ListenConfig says where a control socket is and whom its file lets in.
 type ListenConfig struct {
 	// Path of the socket. A relative one counts from the working directory of
-	// now. At most maxPath bytes.
+	// now. At most 101 bytes on Linux, 97 on macOS and FreeBSD (sun_path, unix(7)).
 	Path string
 	// Mode of the socket's file, permission bits only; who may write to it may
 	// connect (unix(7)). 0 means 0600.
