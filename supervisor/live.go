@@ -31,6 +31,7 @@ type live struct {
 
 	started time.Time
 	served  atomic.Int64 // commands answered
+	killed  bool         // SIGKILL was sent; the loop's own
 
 	gone      chan struct{} // closed when the process has ended
 	saidReady bool          // owned by the connection's reader

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"example.com/brood/supervisor/internal/lifecycle"
@@ -26,6 +27,7 @@ type loop struct {
 	lives    map[lifecycle.ID]*live
 	versions map[version]*Pool // configurations that processes are spawned from
 	now      time.Time         // of the step at hand
+	oomKills int64             // as the kernel counted them when last looked at
 	over     bool
 }
 
@@ -48,6 +50,7 @@ func (s *Supervisor) loop() {
 		Supervisor: s, machine: lifecycle.New(rand.Float64), replies: map[uint64]reply{},
 		places: map[lifecycle.Slot]*place{}, lives: map[lifecycle.ID]*live{}, versions: map[version]*Pool{},
 	}
+	l.oomKills = oomKills()
 	l.setUp()
 	l.step(lifecycle.Boot{})
 	timer := time.NewTimer(time.Hour)
@@ -164,6 +167,11 @@ func (l *loop) noteExit(ev lifecycle.Exited, p *live) {
 	e := *p.ended
 	e.Generation, e.PID, e.Code, e.Signal, e.Core = ev.Generation, p.proc.PID, ev.Code, ev.Signal, ev.Core
 	e.At, e.Uptime = time.Now(), time.Since(p.started)
+	if ev.Signal == syscall.SIGKILL && !p.killed {
+		kills := oomKills()
+		e.OOM = kills > l.oomKills
+		l.oomKills = kills
+	}
 	if pl := l.places[ev.Slot]; pl != nil {
 		pl.noteExit(e)
 	}
@@ -197,7 +205,10 @@ func (l *loop) carryOut(e lifecycle.Effect) {
 	case lifecycle.Drain:
 		l.withLive(e.ID, func(p *live) error { return p.conn.Drain(e.Grace) })
 	case lifecycle.Signal:
-		l.withLive(e.ID, func(p *live) error { return p.signal(e.Signal, e.Leader) })
+		l.withLive(e.ID, func(p *live) error {
+			p.killed = p.killed || e.Signal == syscall.SIGKILL
+			return p.signal(e.Signal, e.Leader)
+		})
 	case lifecycle.Ping:
 		l.withLive(e.ID, func(p *live) error {
 			_, err := p.conn.SendPing()

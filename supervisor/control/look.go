@@ -277,7 +277,10 @@ func workerJSON(w supervisor.SlotStatus, now time.Time) api.Worker {
 func exitJSON(e *supervisor.ExitStatus) *api.Exit {
 	out := &api.Exit{
 		Generation: e.Generation, PID: e.PID, Core: e.Core, Error: e.Err,
-		At: stamp(e.At), UptimeMS: e.Uptime.Milliseconds(), Text: e.String(), Stderr: e.Stderr,
+		At: stamp(e.At), UptimeMS: e.Uptime.Milliseconds(), Text: e.String(), Stderr: e.Stderr, OOM: e.OOM,
+	}
+	if e.OOM {
+		out.Text += ", probably by the kernel for want of memory"
 	}
 	if e.Signal != 0 {
 		out.Signal = lifecycle.SignalName(e.Signal)

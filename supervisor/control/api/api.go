@@ -75,6 +75,7 @@ type Exit struct {
 	Code       *int   `json:"code,omitempty"`   // absent: ended by a signal, or never started
 	Signal     string `json:"signal,omitempty"` // SIGKILL
 	Core       bool   `json:"core,omitempty"`
+	OOM        bool   `json:"oom,omitempty"`   // a guess: the kernel killed it for want of memory
 	Error      string `json:"error,omitempty"` // it could not be started
 	At         string `json:"at"`
 	UptimeMS   int64  `json:"uptime_ms"`
