@@ -71,7 +71,7 @@ func (s *Supervisor) spawn(id lifecycle.ID, pool *Pool) {
 		s.post(lifecycle.SpawnFailed{ID: id, Err: "it could not be started: " + err.Error()}, nil)
 		return
 	}
-	s.wg.Go(func() { s.attend(l) })
+	s.attend(l)
 }
 
 // startLive makes the pipes and the socketpair, starts the process, and closes
@@ -85,30 +85,30 @@ func (s *Supervisor) startLive(id lifecycle.ID, pool *Pool) (l *live, err error)
 	defer outEnd.Close()
 	errs, errEnd, err := capture.Pipe(id.Slot.String(), s.stderr)
 	if err != nil {
-		out.Abort()
+		out.Finish()
 		return nil, err
 	}
 	defer errEnd.Close()
 	parent, child, err := ipc.Pair()
 	if err != nil {
-		out.Abort()
-		errs.Abort()
+		out.Finish()
+		errs.Finish()
 		return nil, err
 	}
 	defer child.Close()
 	l.proc, err = s.startProcess(id, pool, outEnd, errEnd, child)
 	if err != nil {
 		parent.Close()
-		out.Abort()
-		errs.Abort()
+		out.Finish()
+		errs.Finish()
 		return nil, err
 	}
 	l.out, l.err = out, errs
 	if _, err = ipc.NewConn(parent, s.connConfig(l)); err != nil { // this end's HELLO is at fault
 		_ = l.proc.Signal(syscall.SIGKILL)
 		_, _ = l.proc.Wait()
-		out.Abort()
-		errs.Abort()
+		out.Finish()
+		errs.Finish()
 		return nil, err
 	}
 	return l, nil
@@ -204,32 +204,46 @@ func (s *Supervisor) connClosed(l *live, err error) {
 	}
 }
 
-// attend follows the process to its end. It owns the output's readers.
+// attend follows the process to its end.
 func (s *Supervisor) attend(l *live) {
-	s.wg.Go(l.out.Run)
-	s.wg.Go(l.err.Run)
-	exit, err := l.proc.Wait()
-	if err != nil {
-		s.cfg.Log.Error("waiting for a worker", "worker", l.id.String(), "error", err)
+	for _, stream := range []*capture.Stream{l.out, l.err} {
+		if err := stream.Start(s.watched); err != nil {
+			s.cfg.Log.Error("the output is lost", "worker", l.id.String(), "error", err)
+			stream.Finish()
+		}
 	}
+	l.proc.OnExit(s.watched, func(exit process.Exit) { s.exited(l, exit) })
+}
+
+// exited reports the end of a process, with its last words. What it answered
+// before is still read by its connection, which is given a moment for it.
+func (s *Supervisor) exited(l *live, exit process.Exit) {
 	close(l.gone)
-	l.out.Finish(linger)
-	l.err.Finish(linger)
-	patience := linger
-	if _, greeted := l.conn.Peer(); greeted {
-		patience = lastAnswers
+	l.out.Finish()
+	l.err.Finish()
+	l.ended = &ExitStatus{Stderr: l.err.Tail()}
+	select {
+	case <-l.conn.Done():
+	default:
+		s.wg.Go(func() { l.closeConn() })
 	}
-	timer := time.NewTimer(patience)
+	s.post(lifecycle.Exited{ID: l.id, Code: exit.Code, Signal: exit.Signal, Core: exit.Core}, l)
+}
+
+// closeConn closes the connection of a process that has ended, if it does not
+// end by itself: a grandchild may hold the other end.
+func (l *live) closeConn() {
+	limit := linger
+	if _, greeted := l.conn.Peer(); greeted {
+		limit = lastAnswers
+	}
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-l.conn.Done():
 	case <-timer.C:
 		l.conn.Close()
 	}
-	<-l.out.Done()
-	<-l.err.Done()
-	l.ended = &ExitStatus{Stderr: l.err.Tail()}
-	s.post(lifecycle.Exited{ID: l.id, Code: exit.Code, Signal: exit.Signal, Core: exit.Core}, l)
 }
 
 // signal sends to the process group, or to its leader alone.

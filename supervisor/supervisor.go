@@ -14,6 +14,7 @@ import (
 	"example.com/brood/supervisor/internal/capture"
 	"example.com/brood/supervisor/internal/lifecycle"
 	"example.com/brood/supervisor/internal/process"
+	"example.com/brood/supervisor/internal/watch"
 )
 
 // Supervisor runs the pools of one Config. All methods may be called from any
@@ -38,6 +39,7 @@ type Supervisor struct {
 	// Made by Run.
 	stdout, stderr *capture.Sink
 	spawner        *process.Spawner
+	watched        *watch.Set // pidfds and outputs of all processes
 	devNull        *os.File
 	wg             sync.WaitGroup // attend, output readers
 }
@@ -79,6 +81,15 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.devNull = devNull
 	s.stdout, s.stderr = capture.NewSink(s.cfg.Stdout), capture.NewSink(s.cfg.Stderr)
 	s.spawner = process.NewSpawner()
+	if s.watched, err = watch.New(); err != nil {
+		close(s.done)
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	watching := make(chan struct{})
+	go func() {
+		s.watched.Run()
+		close(watching)
+	}()
 
 	stop := context.AfterFunc(ctx, func() { s.Shutdown(false) })
 	s.wg.Go(s.watchMemory)
@@ -87,6 +98,8 @@ func (s *Supervisor) Run(ctx context.Context) error {
 
 	s.wg.Wait()
 	s.spawner.Close()
+	s.watched.Close()
+	<-watching
 	devNull.Close()
 	s.closeSink(s.stdout)
 	s.closeSink(s.stderr)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,12 +22,12 @@ const (
 
 // Stream is one pipe from a worker. The zero value is not usable.
 type Stream struct {
-	read   *os.File // closed by the reader
+	reader
 	prefix string
 	to     *Sink
 	done   chan struct{}
 
-	// Owned by the reader.
+	// Owned by who reads.
 	partial []byte // a line whose end has not come
 	cut     bool   // the last line was broken, and nothing of its rest has come
 
@@ -38,7 +37,7 @@ type Stream struct {
 
 // Pipe makes a stream whose lines go to sink behind prefix, and the end to
 // hand to the worker, which is blocking, as programs expect. The caller closes
-// write at once after the start, and calls Run.
+// write at once after the start, and calls Start.
 func Pipe(prefix string, to *Sink) (s *Stream, write *os.File, err error) {
 	var fds [2]int
 	if err := pipe(fds[:]); err != nil {
@@ -49,22 +48,8 @@ func Pipe(prefix string, to *Sink) (s *Stream, write *os.File, err error) {
 		unix.Close(fds[1])
 		return nil, nil, os.NewSyscallError("fcntl", err)
 	}
-	s = &Stream{
-		read: os.NewFile(uintptr(fds[0]), "worker-output"), prefix: prefix, to: to, done: make(chan struct{}),
-	}
+	s = &Stream{reader: newReader(fds[0]), prefix: prefix, to: to, done: make(chan struct{})}
 	return s, os.NewFile(uintptr(fds[1]), "worker-output-write"), nil
-}
-
-// Abort closes a stream that was never run.
-func (s *Stream) Abort() {
-	s.read.Close()
-	close(s.done)
-}
-
-// Finish has the stream end at the latest after linger, even though a
-// grandchild may hold the other end for ever.
-func (s *Stream) Finish(linger time.Duration) {
-	_ = s.read.SetReadDeadline(time.Now().Add(linger)) // fails once it is closed
 }
 
 // Done is closed when the stream has ended.
@@ -83,61 +68,47 @@ func (s *Stream) Tail() []string {
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
-// restReads is how many reads at the most follow once the time is over: more
-// than a pipe holds by default, so that nothing of the worker's own is lost
-// when this program comes late, and a grandchild that goes on is not heard out.
+// restReads is how many reads at the most follow once the worker has ended:
+// more than a pipe holds by default, so that nothing of its own is lost when
+// this program comes late, and a grandchild that goes on is not heard out.
 const restReads = 64
 
-// Run reads until the end. A buffer is held only while there is something in
-// it: a thousand silent workers cost none.
-func (s *Stream) Run() {
-	defer close(s.done)
-	defer s.read.Close()
-	raw, err := s.read.SyscallConn()
-	if err != nil {
-		return
+// reading is how one read went.
+type reading uint8
+
+const (
+	readSome reading = iota
+	readNothing
+	readEnd
+)
+
+// read reads once from fd and passes on what came. A buffer is held only while
+// there is something in it: a thousand silent workers cost none.
+func (s *Stream) read(fd int) reading {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	for {
+		n, err := unix.Read(fd, *buf)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			return readNothing
+		case err != nil || n == 0:
+			return readEnd
+		}
+		s.split((*buf)[:n])
+		return readSome
 	}
-	for s.pass(raw.Read) {
-	}
-	atOnce := func(f func(fd uintptr) bool) error { return raw.Control(func(fd uintptr) { f(fd) }) }
-	for n := 0; n < restReads && s.pass(atOnce); n++ {
-	}
+}
+
+// last passes on a line without an end, and is the end.
+func (s *Stream) last() {
 	if len(s.partial) > 0 {
 		s.line(s.partial)
 		s.partial = nil
 	}
-}
-
-// pass reads once, by way of wait, passes on what came and reports whether
-// there may be more.
-func (s *Stream) pass(wait func(func(fd uintptr) bool) error) bool {
-	var buf *[]byte
-	var n int
-	var readErr error
-	err := wait(func(fd uintptr) bool {
-		buf = buffers.Get().(*[]byte)
-		for {
-			n, readErr = unix.Read(int(fd), *buf)
-			if readErr != unix.EINTR {
-				break
-			}
-		}
-		if readErr == unix.EAGAIN {
-			buffers.Put(buf)
-			buf = nil
-			return false
-		}
-		return true
-	})
-	if buf == nil {
-		return false
-	}
-	defer buffers.Put(buf)
-	if err != nil || readErr != nil || n == 0 {
-		return false
-	}
-	s.split((*buf)[:n])
-	return true
+	close(s.done)
 }
 
 // split passes whole lines on and keeps the rest.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/brood/supervisor/internal/watch"
 )
 
 // record keeps what a sink writes.
@@ -54,6 +56,27 @@ func await(t *testing.T, what string, done <-chan struct{}) {
 	case <-done:
 	case <-time.After(time.Minute):
 		t.Fatalf("waited in vain for the end of %s", what)
+	}
+}
+
+// start has a stream read by a set of its own.
+func start(t *testing.T, s *Stream) {
+	t.Helper()
+	set, err := watch.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		set.Run()
+		close(done)
+	}()
+	t.Cleanup(func() {
+		set.Close()
+		<-done
+	})
+	if err := s.Start(set); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -113,7 +136,7 @@ func TestStreamPassesOnWhatIsWritten(t *testing.T) {
 	var r record
 	sink := NewSink(&r)
 	s, w := open(t, sink)
-	go s.Run()
+	start(t, s)
 	fmt.Fprint(w, "one\ntwo\r\nth")
 	fmt.Fprint(w, "ree")
 	w.Close()
@@ -128,23 +151,14 @@ func TestPipeEnds(t *testing.T) {
 	sink := NewSink(&record{})
 	defer sink.Close()
 	s, w := open(t, sink)
-	defer s.Abort()
-	for name, f := range map[string]*os.File{"read": s.read, "write": w} {
-		raw, err := f.SyscallConn()
-		if err != nil {
-			t.Fatal(err)
+	defer s.Finish()
+	for name, fd := range map[string]uintptr{"read": uintptr(s.fd), "write": w.Fd()} {
+		flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
+		if nonblock := flags&unix.O_NONBLOCK != 0; err != nil || nonblock != (name == "read") {
+			t.Errorf("%s end: non-blocking %v, %v", name, nonblock, err)
 		}
-		err = raw.Control(func(fd uintptr) {
-			flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
-			if nonblock := flags&unix.O_NONBLOCK != 0; err != nil || nonblock != (name == "read") {
-				t.Errorf("%s end: non-blocking %v, %v", name, nonblock, err)
-			}
-			if flags, err := unix.FcntlInt(fd, unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
-				t.Errorf("%s end: not close-on-exec, %v", name, err)
-			}
-		})
-		if err != nil {
-			t.Fatal(err)
+		if flags, err := unix.FcntlInt(fd, unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("%s end: not close-on-exec, %v", name, err)
 		}
 	}
 }
@@ -160,8 +174,7 @@ func TestFinishWhileSomebodyHoldsTheOtherEnd(t *testing.T) {
 		want[i] = fmt.Sprintf("line %d %s", i, strings.Repeat(".", 8))
 		fmt.Fprintln(w, want[i])
 	}
-	s.Finish(-time.Second) // the time is over before the first read
-	go s.Run()
+	s.Finish() // before the first read
 	await(t, "the stream", s.Done())
 	if got := r.lines(t, sink); !slices.Equal(got, want) {
 		t.Errorf("%d lines of %d", len(got), len(want))
@@ -169,7 +182,7 @@ func TestFinishWhileSomebodyHoldsTheOtherEnd(t *testing.T) {
 	if tail := s.Tail(); !slices.Equal(tail, want[len(want)-tailLines:]) {
 		t.Errorf("tail %q", tail)
 	}
-	s.Finish(time.Second) // once it has ended it does nothing
+	s.Finish() // once it has ended it does nothing
 }
 
 // Nor does a grandchild that goes on writing hold the end up.
@@ -177,7 +190,7 @@ func TestFinishWhileSomebodyWrites(t *testing.T) {
 	sink := NewSink(&record{})
 	defer sink.Close()
 	s, w := open(t, sink)
-	go s.Run()
+	start(t, s)
 	full := bytes.Repeat([]byte("more\n"), 4096)
 	ended := make(chan struct{})
 	go func() {
@@ -188,7 +201,7 @@ func TestFinishWhileSomebodyWrites(t *testing.T) {
 			}
 		}
 	}()
-	s.Finish(10 * time.Millisecond)
+	s.Finish()
 	await(t, "the stream", s.Done())
 	await(t, "the writer", ended)
 }
@@ -211,11 +224,11 @@ func TestTailKeepsTheLastLines(t *testing.T) {
 	}
 }
 
-func TestAbort(t *testing.T) {
+func TestFinishBeforeStart(t *testing.T) {
 	sink := NewSink(&record{})
 	defer sink.Close()
 	s, w := open(t, sink)
-	s.Abort()
+	s.Finish()
 	await(t, "the stream", s.Done())
 	if _, err := w.Write([]byte("x")); err == nil {
 		t.Error("the read end is still open")

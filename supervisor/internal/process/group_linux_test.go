@@ -17,7 +17,7 @@ import (
 
 // watch returns a function that waits for the end of a process that is not
 // this one's child.
-func watch(t testing.TB, pid int) func() {
+func pidfdOf(t testing.TB, pid int) func() {
 	t.Helper()
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -54,7 +54,7 @@ func TestGroupDiesWithItsLeader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gone := watch(t, member)
+	gone := pidfdOf(t, member)
 	hold.Close() // the leader reads its end and exits
 	if e, err := p.Wait(); err != nil || e.Signal != 0 {
 		t.Fatalf("%+v, %v", e, err)
@@ -70,7 +70,7 @@ func TestSignalReachesTheGroup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gone := watch(t, member)
+	gone := pidfdOf(t, member)
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ type Exit struct {
 type Process struct {
 	PID int
 
-	pidfd *os.File // linux: readable once the process has ended; closed by Wait
+	pidfd int // linux: readable once the process has ended; closed by who waits
 
 	mu     sync.Mutex
 	reaped bool // the pid may be somebody else's by now

@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/brood/supervisor/internal/watch"
 )
 
 // Start starts a process. What is missing here: it does not die with the
@@ -48,6 +50,14 @@ func (s Spec) missing() string {
 		return "cgroups"
 	}
 	return ""
+}
+
+// OnExit has a goroutine Wait and tell f.
+func (p *Process) OnExit(_ *watch.Set, f func(Exit)) {
+	go func() {
+		exit, _ := p.Wait() // it can't fail while the process is this one's child
+		f(exit)
+	}()
 }
 
 // Wait waits for the end, kills what is left of the group, and reaps. What is

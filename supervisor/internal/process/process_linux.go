@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/brood/supervisor/internal/watch"
 )
 
 // Start starts a process that dies with the calling thread (PR_SET_PDEATHSIG,
@@ -58,15 +61,42 @@ func adopt(cmd *exec.Cmd, pidfd int) (*Process, error) {
 		_, _ = unix.Wait4(pid, nil, 0, nil)
 		return nil, fmt.Errorf("process: pidfd: %w", os.NewSyscallError("fcntl", err))
 	}
-	return &Process{PID: pid, pidfd: os.NewFile(uintptr(pidfd), "pidfd")}, nil
+	return &Process{PID: pid, pidfd: pidfd}, nil
+}
+
+// OnExit has set's goroutine wait for the end, kill what is left of the group,
+// reap, and tell f. It costs neither a thread nor a goroutine. It is called
+// once, and not together with Wait.
+func (p *Process) OnExit(set *watch.Set, f func(Exit)) {
+	var key watch.Key
+	var added sync.WaitGroup
+	added.Add(1)
+	key, err := set.Add(p.pidfd, func() {
+		var info unix.Siginfo
+		if err := peek(unix.P_PIDFD, p.pidfd, unix.WNOHANG, &info); err == nil && info.Signo == 0 {
+			return
+		}
+		added.Wait() // for key
+		set.Remove(p.pidfd, key)
+		unix.Close(p.pidfd)
+		f(p.reap())
+	})
+	if err != nil { // out of watches or memory: a goroutine waits instead
+		go func() {
+			exit, _ := p.Wait() // which falls back on a thread
+			f(exit)
+		}()
+	}
+	added.Done()
 }
 
 // Wait waits for the end, kills what is left of the group, and reaps. The wait
 // is on the pidfd in the runtime's poller: it costs no thread. It is called
 // once.
 func (p *Process) Wait() (Exit, error) {
-	defer p.pidfd.Close()
-	err := p.awaitReadable()
+	pidfd := os.NewFile(uintptr(p.pidfd), "pidfd")
+	defer pidfd.Close()
+	err := awaitReadable(pidfd)
 	if err != nil { // the poller would not have it: a thread waits instead
 		err = peek(unix.P_PID, p.PID, 0, nil)
 	}
@@ -77,8 +107,8 @@ func (p *Process) Wait() (Exit, error) {
 }
 
 // awaitReadable waits until the process is a zombie.
-func (p *Process) awaitReadable() error {
-	raw, err := p.pidfd.SyscallConn()
+func awaitReadable(pidfd *os.File) error {
+	raw, err := pidfd.SyscallConn()
 	if err != nil {
 		return err
 	}

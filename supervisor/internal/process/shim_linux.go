@@ -25,9 +25,20 @@ const shimDeadline = 10 * time.Second
 var ErrShim = errors.New("its attributes can't be set")
 
 // needShim reports whether there is something that os/exec can't do. Who becomes
-// another user does so after all else, so then the shim does that too.
+// another user does so after all else, so then the shim does that too; and also
+// where capabilities may outlive the change, as only the shim looks afterwards.
 func (a Attr) needShim() bool {
-	return a.Umask != nil || len(a.Limits) > 0 || a.Nice != nil || a.OOMScoreAdj != nil || a.NoNewPrivs || a.ListenFDs > 0
+	return a.Umask != nil || len(a.Limits) > 0 || a.Nice != nil || a.OOMScoreAdj != nil || a.NoNewPrivs || a.ListenFDs > 0 ||
+		a.Credential != nil && secureBits() != 0
+}
+
+// secureBits are those of the calling thread (capabilities(7)). -1: not known.
+func secureBits() int {
+	bits, err := unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
+	if err != nil {
+		return -1
+	}
+	return bits
 }
 
 // startShim starts the shim in place of the program and returns when the one has
@@ -70,12 +81,24 @@ func startShim(s Spec) (*Process, error) {
 	reportEnd.Close() // or its end would never be seen
 	failure, err := awaitShim(report[0], shimDeadline)
 	switch {
-	case err == nil && failure == nil:
-		return p, nil
-	case err == nil:
+	case failure != nil:
 		err = s.shimError(path, failure)
+	case err == nil:
+		return p, nil
 	}
-	return nil, errors.Join(err, p.discard())
+	p.discard(errors.Is(err, os.ErrDeadlineExceeded))
+	return nil, err
+}
+
+// discard ends a process that is not to be and reaps it, in the background if it
+// is stuck: a file system that does not answer can hold up even SIGKILL.
+func (p *Process) discard(stuck bool) {
+	_ = p.Signal(unix.SIGKILL)
+	if stuck {
+		go p.Wait()
+		return
+	}
+	_, _ = p.Wait()
 }
 
 // shimEnv is the whole environment of the shim. What the worker is to have is no
@@ -83,7 +106,7 @@ func startShim(s Spec) (*Process, error) {
 // LD_PRELOAD, still with the supervisor's rights. One processor is enough for
 // it, and there is nothing to collect.
 func shimEnv(orderFD int) []string {
-	env := []string{fmt.Sprintf("%s=%d", shim.Variable, orderFD), "GOMAXPROCS=1", "GOGC=off"}
+	env := []string{fmt.Sprintf("%s=%d", shim.Variable, orderFD), "GOMAXPROCS=1", "GOGC=off", "GODEBUG=containermaxprocs=0"}
 	if path, ok := os.LookupEnv("LD_LIBRARY_PATH"); ok {
 		env = append(env, "LD_LIBRARY_PATH="+path) // what this executable itself was loaded with
 	}
@@ -140,47 +163,40 @@ func sealed(b []byte) (*os.File, error) {
 	return f, nil
 }
 
-// awaitShim reads the pipe to its end. Nil and nil: the program runs. The error
-// is for shims that did not say what their failure was.
+// awaitShim reads the pipe to its end. Nil and nil: the program runs. An error
+// is a shim that has not said what was wrong.
 func awaitShim(fd int, limit time.Duration) (*shim.Failure, error) {
 	deadline := time.Now().Add(limit)
 	var got []byte
 	for {
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(poll, int(max(0, time.Until(deadline).Milliseconds())))
-		switch {
-		case err == unix.EINTR:
+		if err == unix.EINTR {
 			continue
-		case err != nil:
+		}
+		if err != nil {
 			return nil, os.NewSyscallError("poll", err)
-		case n == 0:
-			return nil, fmt.Errorf("%w: the shim did not come to an end within %v; is the program on a file system that does not answer?", ErrShim, limit)
+		}
+		if n == 0 {
+			return nil, fmt.Errorf("%w: the program was not executed within %v; is it on a file system that does not answer? %w", ErrShim, limit, os.ErrDeadlineExceeded)
 		}
 		var buf [64]byte
 		n, err = unix.Read(fd, buf[:])
-		switch {
-		case err == unix.EINTR:
+		if err == unix.EINTR {
 			continue
-		case err != nil:
+		}
+		if err != nil {
 			return nil, os.NewSyscallError("read", err)
-		case n > 0:
-			got = append(got, buf[:n]...)
+		}
+		if got = append(got, buf[:n]...); n > 0 {
 			continue
 		}
-		if ran, failure := shim.Outcome(got); ran || failure != nil {
-			return failure, nil
+		ran, failure := shim.Outcome(got)
+		if !ran && failure == nil {
+			err = fmt.Errorf("%w: the shim ended before it had set them; /proc/self/exe must be the program that embeds the supervisor", ErrShim)
 		}
-		return nil, fmt.Errorf("%w: the shim ended before it had set them", ErrShim)
+		return failure, err
 	}
-}
-
-// discard ends a process that is not to be. If SIGKILL does not end it, which a
-// file system that does not answer can do, it is reaped whenever it ends, so as
-// not to hold up the caller.
-func (p *Process) discard() error {
-	err := p.Signal(unix.SIGKILL)
-	go p.Wait()
-	return err
 }
 
 // shimError is a failure as a sentence.
@@ -196,15 +212,17 @@ func (s Spec) shimError(path string, f *shim.Failure) error {
 		}
 		return fmt.Errorf("%w: %s: %w%s", ErrShim, what, f.Errno, hint)
 	}
-	lower := ""
-	if isAny(f.Errno, unix.EPERM, unix.EACCES) {
-		lower = "only root, or who has the capability CAP_SYS_RESOURCE, may go below what the supervisor has"
+	below := func(capability string) string {
+		if isAny(f.Errno, unix.EPERM, unix.EACCES) {
+			return "to go below the supervisor's own takes the capability " + capability
+		}
+		return ""
 	}
 	switch f.Step {
 	case shim.StepOOM:
-		return say(lower, "oom_score_adj %d", *a.OOMScoreAdj)
+		return say(below("CAP_SYS_RESOURCE"), "oom_score_adj %d", *a.OOMScoreAdj)
 	case shim.StepNice:
-		return say(strings.ReplaceAll(lower, "CAP_SYS_RESOURCE", "CAP_SYS_NICE"), "setpriority nice %d", *a.Nice)
+		return say(below("CAP_SYS_NICE"), "setpriority nice %d", *a.Nice)
 	case shim.StepLimit:
 		l := a.Limits[f.Index]
 		return say(limitHint(l, f.Errno), "setrlimit %s", l)
@@ -228,17 +246,13 @@ func (s Spec) shimError(path string, f *shim.Failure) error {
 }
 
 func limitHint(l Limit, errno error) string {
-	if errno != unix.EPERM {
+	var own unix.Rlimit
+	if errno != unix.EPERM || unix.Getrlimit(l.Resource, &own) != nil {
 		return ""
 	}
-	if os.Geteuid() != 0 {
-		var own unix.Rlimit
-		if unix.Getrlimit(l.Resource, &own) == nil && own.Max < l.Hard {
-			return "the supervisor's hard limit is " + limitValue(own.Max) + ", and only root may raise it"
-		}
-	}
+	hint := "the supervisor's hard limit is " + limitValue(own.Max) + "; to raise it takes the capability CAP_SYS_RESOURCE"
 	if l.Resource == unix.RLIMIT_NOFILE {
-		return "nobody may have more than the sysctl fs.nr_open says"
+		hint += ", and nothing raises it above the sysctl fs.nr_open"
 	}
-	return "the capability CAP_SYS_RESOURCE is missing"
+	return hint
 }

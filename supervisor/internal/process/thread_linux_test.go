@@ -93,12 +93,12 @@ func TestSpawnerIsOneThread(t *testing.T) {
 // reported before its time.
 func TestWaitWithoutThePoller(t *testing.T) {
 	p := begin(t, spec(t, "sleep", "1000"))
-	null, err := os.Open(os.DevNull)
+	null, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.pidfd.Close()
-	p.pidfd = null
+	unix.Close(p.pidfd)
+	p.pidfd = null // which Wait closes
 	ended := make(chan Exit, 1)
 	go func() {
 		e, err := p.Wait()

@@ -35,7 +35,7 @@ func LookupUser(name, group string) (*Credential, error) {
 		// The group of the user's entry is replaced, not added to.
 		c.Groups = slices.DeleteFunc(c.Groups, func(g uint32) bool { return g == own })
 	case c.GID == noGroup:
-		return nil, fmt.Errorf("the system knows no user with the number %s, and so not which group is theirs; name one with group:", name)
+		return nil, fmt.Errorf("the system knows no user with the number %s, and so not which group is theirs; set group: too", name)
 	}
 	c.Groups = append(c.Groups, c.GID)
 	slices.Sort(c.Groups)
