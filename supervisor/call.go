@@ -118,7 +118,7 @@ func (s *Supervisor) send(ctx context.Context, l *live, command string, m ipc.Me
 	from := Target{Pool: l.id.Pool, Slot: l.id.N, Generation: l.id.Generation}
 	var answer ipc.Message
 	var err error
-	if c, ok := l.pool.Commands[command]; ok {
+	if c, ok := l.launch.pool.Commands[command]; ok {
 		answer, err = s.mapped(ctx, l, command, c, m)
 	} else if _, greeted := l.conn.Peer(); !greeted {
 		err = &ipc.CallError{Code: ipc.ErrUnknownCommand, Started: ipc.StartedNo, Command: command,

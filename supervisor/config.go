@@ -29,6 +29,11 @@ type Config struct {
 	Stdout, Stderr io.Writer
 	// Socket is the path handed to workers as BROOD_SOCKET. Empty: not set.
 	Socket string
+	// Reaper says that this program starts processes in no other way, or is PID 1:
+	// every child that is not a worker is then taken for something a worker has
+	// left behind, reaped when it dies, and killed at the end. False: only what
+	// certainly came from a worker is.
+	Reaper bool
 	// Handler answers the calls that workers make to the supervisor. nil: they
 	// end in ipc.ErrUnknownCommand.
 	Handler ipc.Handler
@@ -118,6 +123,15 @@ type Ready struct {
 	Exec []string // a program; exit code 0 is ready. ReadyExec
 	HTTP string   // "http://127.0.0.1:8080/healthz" or "unix:/run/app.sock:/healthz"; 2xx and 3xx are ready. ReadyHTTP
 	TCP  string   // "127.0.0.1:8080" or "unix:/run/app.sock"; a connection is ready. ReadyTCP
+}
+
+// probed: readiness is found out by the supervisor, not said on the socketpair.
+func (r Ready) probed() bool {
+	switch r.When {
+	case ReadyNotify, ReadyLog, ReadyExec, ReadyHTTP, ReadyTCP:
+		return true
+	}
+	return false
 }
 
 // Limit is a resource limit of setrlimit(2). math.MaxUint64 is no limit.
@@ -351,12 +365,36 @@ func (p Pool) validateMore(bad func(string, string, ...any)) {
 	if p.Cgroup.Memory < 0 || p.Cgroup.PIDs < 0 {
 		bad(".cgroup", "memory and pids must not be negative")
 	}
+	p.validateReady(bad)
 	for name, c := range p.Commands {
 		switch {
 		case !ipc.ValidName(name):
 			bad(".commands", "%q is no name of a command: 1 to 255 printable ASCII characters without spaces", name)
 		case (c.Signal != 0) == (len(c.Exec) > 0):
 			bad(".commands."+name, "needs either a signal or a program")
+		}
+	}
+}
+
+// validateReady: each way to become ready needs what it looks at.
+func (p Pool) validateReady(bad func(string, string, ...any)) {
+	r := p.Ready
+	switch r.When {
+	case ReadyLog:
+		if _, err := regexp.Compile(r.Log); r.Log == "" || err != nil {
+			bad(".ready.log", "needs a regular expression that a line of the output matches; %v", err)
+		}
+	case ReadyExec:
+		if len(r.Exec) == 0 {
+			bad(".ready.exec", "needs a program whose exit code 0 means ready")
+		}
+	case ReadyHTTP:
+		if r.HTTP == "" {
+			bad(".ready.http", "needs an address such as http://127.0.0.1:8080/healthz")
+		}
+	case ReadyTCP:
+		if r.TCP == "" {
+			bad(".ready.tcp", "needs an address such as 127.0.0.1:8080")
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -116,35 +117,47 @@ var hostile = map[string]func(*os.File){
 }
 
 // A worker that breaks the protocol, or that ends its connection and goes on,
-// is replaced, and its slot says why.
+// is replaced, and its slot says why. Nothing is allocated on its word.
 func TestHostileWorkersAreReplaced(t *testing.T) {
 	const closed = "it has closed its connection"
-	for kind, reason := range map[string]string{
-		"text":    "rule magic: a frame starts with 0xBD, got 0x4C",
-		"zeros":   "rule magic: a frame starts with 0xBD, got 0x00",
-		"length":  "rule length: a frame of 4294967295 bytes, at most 65536 are accepted",
-		"answers": "rule answer: an answer to call 99, which is not open",
-		"pings":   "rule unread:",
-		"calls":   "rule unread:",
-		"closes":  closed, "half": closed, "shuts": closed,
-	} {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			p := pool("web", kind, 1)
-			p.Stop.Timeout = 30 * time.Second // the signal is enough
-			s := run(t, Config{Pools: []Pool{p}})
-			await(t, s, "its successor", func(st Status) bool { w := st.Pools[0].Slots[0]; return w.Ready && w.Generation > 1 })
-			stopping := inOrder(t, s, of(1, 1), "state starting", "state stopping", "exit killed by SIGTERM")[1]
-			started := inOrder(t, s, of(1, 2), "state starting")[0]
-			for _, e := range []Event{stopping, started} {
-				if !strings.Contains(e.Text, reason) {
-					t.Errorf("%q does not say %q", e.Text, reason)
-				}
-			}
-			if r, err := s.Call(within(t, time.Minute), Target{Pool: "web", Slot: 1}, "echo", ipc.Text("there")); err != nil || string(r.Payload) != "there" {
-				t.Errorf("%q, %v", r.Payload, err)
-			}
-		})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	t.Run("all", func(t *testing.T) {
+		for kind, reason := range map[string]string{
+			"text":    "rule magic: a frame starts with 0xBD, got 0x4C",
+			"zeros":   "rule magic: a frame starts with 0xBD, got 0x00",
+			"length":  "rule length: a frame of 4294967295 bytes, at most 65536 are accepted",
+			"answers": "rule answer: an answer to call 99, which is not open",
+			"pings":   "rule unread:",
+			"calls":   "rule unread:",
+			"closes":  closed, "half": closed, "shuts": closed,
+		} {
+			t.Run(kind, func(t *testing.T) {
+				t.Parallel()
+				isReplaced(t, kind, reason)
+			})
+		}
+	})
+	runtime.ReadMemStats(&after)
+	if all := after.TotalAlloc - before.TotalAlloc; all > 256<<20 {
+		t.Errorf("%d MiB were allocated", all>>20)
+	}
+}
+
+func isReplaced(t *testing.T, kind, reason string) {
+	p := pool("web", kind, 1)
+	p.Stop.Timeout = 30 * time.Second // the signal is enough
+	s := run(t, Config{Pools: []Pool{p}})
+	await(t, s, "its successor", func(st Status) bool { w := st.Pools[0].Slots[0]; return w.Ready && w.Generation > 1 })
+	stopping := inOrder(t, s, of(1, 1), "state starting", "state stopping", "exit killed by SIGTERM")[1]
+	started := inOrder(t, s, of(1, 2), "state starting")[0]
+	for _, e := range []Event{stopping, started} {
+		if !strings.Contains(e.Text, reason) {
+			t.Errorf("%q does not say %q", e.Text, reason)
+		}
+	}
+	if r, err := s.Call(within(t, time.Minute), Target{Pool: "web", Slot: 1}, "echo", ipc.Text("there")); err != nil || string(r.Payload) != "there" {
+		t.Errorf("%q, %v", r.Payload, err)
 	}
 }
 

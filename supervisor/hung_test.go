@@ -39,12 +39,25 @@ func watched() Pool {
 	return p
 }
 
-// freeze has the first worker hang as only a process can that is stopped.
+// freeze has the first worker hang as only a process can that is stopped, and
+// waits until it is: until then it may answer a ping.
 func freeze(t *testing.T, s *Supervisor) {
 	t.Helper()
 	await(t, s, "all ready", allReady)
-	if err := syscall.Kill(s.Status().Pools[0].Slots[0].PID, syscall.SIGSTOP); err != nil {
+	pid := s.Status().Pools[0].Slots[0].PID
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
+	}
+	for {
+		var ws syscall.WaitStatus
+		_, err := syscall.Wait4(pid, &ws, syscall.WUNTRACED, nil)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil || !ws.Stopped() {
+			t.Fatalf("stopping %d: %v, %v", pid, ws, err)
+		}
+		return
 	}
 }
 

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,11 +9,12 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"example.com/brood/ipc"
 	"example.com/brood/supervisor/internal/capture"
+	"example.com/brood/supervisor/internal/cgroup"
 	"example.com/brood/supervisor/internal/lifecycle"
+	"example.com/brood/supervisor/internal/notify"
+	"example.com/brood/supervisor/internal/orphans"
 	"example.com/brood/supervisor/internal/process"
 )
 
@@ -20,18 +22,27 @@ import (
 // its end. It is made by spawn and lets go of everything by itself once the
 // process has ended.
 type live struct {
-	id   lifecycle.ID
-	pool *Pool // what it was spawned from; not to be written to
-	proc *process.Process
-	conn *ipc.Conn
-	out  *capture.Stream
-	err  *capture.Stream
+	id     lifecycle.ID
+	launch *launch // what it was spawned from
+	proc   *process.Process
+	conn   *ipc.Conn
+	out    *capture.Stream
+	err    *capture.Stream
 
 	outSink, errSink *capture.Sink
 
-	started time.Time
-	served  atomic.Int64 // commands answered
-	killed  bool         // SIGKILL was sent; the loop's own
+	started   time.Time
+	served    atomic.Int64 // commands answered
+	oomKilled atomic.Bool  // its cgroup says so
+	killed    bool         // SIGKILL was sent; the loop's own
+
+	notify   *notify.Socket  // nil: it has none
+	family   *orphans.Family // what it may leave behind; nil: nobody looks
+	cgroup   *cgroup.Group   // nil: it has none
+	cgroupFD *os.File        // while it is started
+	// stopAsked: its end is part of a stop, so nothing of it may be left before
+	// that is told.
+	stopAsked atomic.Bool
 
 	gone      chan struct{} // closed when the process has ended
 	saidReady bool          // owned by the connection's reader
@@ -65,8 +76,8 @@ const (
 
 // spawn starts the process of id and posts what comes of it. It runs on the
 // spawner's thread.
-func (s *Supervisor) spawn(id lifecycle.ID, pool *Pool) {
-	l, err := s.startLive(id, pool)
+func (s *Supervisor) spawn(id lifecycle.ID, from *launch) {
+	l, err := s.startLive(id, from)
 	if err != nil {
 		s.post(lifecycle.SpawnFailed{ID: id, Err: "it could not be started: " + err.Error()}, nil)
 		return
@@ -76,8 +87,8 @@ func (s *Supervisor) spawn(id lifecycle.ID, pool *Pool) {
 
 // startLive makes the pipes and the socketpair, starts the process, and closes
 // the process's ends here at once.
-func (s *Supervisor) startLive(id lifecycle.ID, pool *Pool) (l *live, err error) {
-	l = &live{id: id, pool: pool, started: time.Now(), gone: make(chan struct{}), outSink: s.stdout, errSink: s.stderr}
+func (s *Supervisor) startLive(id lifecycle.ID, from *launch) (l *live, err error) {
+	l = &live{id: id, launch: from, started: time.Now(), gone: make(chan struct{}), outSink: s.stdout, errSink: s.stderr}
 	out, outEnd, err := capture.Pipe(id.Slot.String(), s.stdout)
 	if err != nil {
 		return nil, err
@@ -96,11 +107,17 @@ func (s *Supervisor) startLive(id lifecycle.ID, pool *Pool) (l *live, err error)
 		return nil, err
 	}
 	defer child.Close()
-	l.proc, err = s.startProcess(id, pool, outEnd, errEnd, child)
+	if from.pool.Ready.When == ReadyNotify {
+		err = l.listenNotify(s.notifyDir)
+	}
+	if err == nil {
+		err = s.startProcess(l, outEnd, errEnd, child)
+	}
 	if err != nil {
 		parent.Close()
 		out.Finish()
 		errs.Finish()
+		l.discard()
 		return nil, err
 	}
 	l.out, l.err = out, errs
@@ -114,26 +131,30 @@ func (s *Supervisor) startLive(id lifecycle.ID, pool *Pool) (l *live, err error)
 	return l, nil
 }
 
-func (s *Supervisor) startProcess(id lifecycle.ID, p *Pool, out, errs, child *os.File) (*process.Process, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(child.Fd()), &st); err != nil {
-		return nil, os.NewSyscallError("fstat", err)
+// listenNotify makes the worker's NOTIFY_SOCKET.
+func (l *live) listenNotify(dir *notify.Dir) error {
+	attr, err := l.launch.attributes()
+	if err != nil {
+		return err
 	}
-	env := environment(p.Env)
-	env = append(env,
-		fmt.Sprintf("BROOD_FD=3:%d", st.Ino),
-		"BROOD_WORKER="+id.Slot.String(),
-		"BROOD_POOL="+id.Pool,
-		fmt.Sprintf("BROOD_SLOT=%d", id.N),
-		fmt.Sprintf("BROOD_GENERATION=%d", id.Generation),
-	)
-	if s.cfg.Socket != "" {
-		env = append(env, "BROOD_SOCKET="+s.cfg.Socket)
+	uid, gid := -1, -1
+	if c := attr.Credential; c != nil {
+		uid, gid = int(c.UID), int(c.GID)
 	}
-	return process.Start(process.Spec{
-		Command: p.Command, Dir: p.Dir, Env: env,
-		Stdin: s.devNull, Stdout: out, Stderr: errs, Extra: []*os.File{child},
-	})
+	l.notify, err = dir.Listen(fmt.Sprintf("%s.%d.%d", l.id.Pool, l.id.N, l.id.Generation), uid, gid)
+	return err
+}
+
+// discard gives back what was made for a process that was not started.
+func (l *live) discard() {
+	if l.notify != nil {
+		l.notify.Abort()
+	}
+	if l.cgroup != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), groupGone)
+		defer cancel()
+		_ = l.cgroup.Remove(ctx) // it is empty
+	}
 }
 
 // connConfig is what the supervisor's end of a connection does. Spawned is
@@ -206,28 +227,83 @@ func (s *Supervisor) connClosed(l *live, err error) {
 
 // attend follows the process to its end.
 func (s *Supervisor) attend(l *live) {
+	s.matchLines(l)
 	for _, stream := range []*capture.Stream{l.out, l.err} {
 		if err := stream.Start(s.watched); err != nil {
 			s.cfg.Log.Error("the output is lost", "worker", l.id.String(), "error", err)
 			stream.Finish()
 		}
 	}
-	l.proc.OnExit(s.watched, func(exit process.Exit) { s.exited(l, exit) })
+	group := ""
+	if l.cgroup != nil {
+		group = l.cgroup.Path()
+	}
+	l.family = s.orphans.Family(orphans.Origin{Worker: l.id.Slot.String(), Generation: l.id.Generation, Leader: l.proc.PID, Cgroup: group})
+	if l.notify != nil {
+		s.wg.Go(func() { l.notify.Run(func(m notify.Message) { s.notified(l, m) }) })
+	}
+	s.probe(l)
+	l.proc.OnExit(s.watched, s.leaders.Reap, func(exit process.Exit) { s.exited(l, exit) })
 }
 
 // exited reports the end of a process, with its last words. What it answered
-// before is still read by its connection, which is given a moment for it.
+// before is still read by its connection, which is given a moment for it. It is
+// called by the goroutine that watches, and so does not wait.
 func (s *Supervisor) exited(l *live, exit process.Exit) {
 	close(l.gone)
 	l.out.Finish()
 	l.err.Finish()
+	if l.notify != nil {
+		l.notify.Close()
+	}
 	l.ended = &ExitStatus{Stderr: l.err.Tail()}
 	select {
 	case <-l.conn.Done():
 	default:
 		s.wg.Go(func() { l.closeConn() })
 	}
-	s.post(lifecycle.Exited{ID: l.id, Code: exit.Code, Signal: exit.Signal, Core: exit.Core}, l)
+	tell := func() {
+		s.post(lifecycle.Exited{ID: l.id, Code: exit.Code, Signal: exit.Signal, Core: exit.Core}, l)
+	}
+	// A stop is over when nothing is left; after a crash the next process comes
+	// first.
+	wait := l.stopAsked.Load()
+	if !wait {
+		tell()
+	}
+	s.wg.Go(func() {
+		s.clearAfter(l)
+		if wait {
+			tell()
+		}
+	})
+}
+
+// clearAfter kills and tells what a process has left behind.
+func (s *Supervisor) clearAfter(l *live) {
+	ctx, cancel := context.WithTimeout(context.Background(), survivorsGone)
+	defer cancel()
+	if l.cgroup != nil {
+		if n, err := l.cgroup.OOMKills(); err == nil && n > 0 {
+			l.oomKilled.Store(true)
+		}
+		_ = l.cgroup.Kill()
+		if err := l.cgroup.Remove(ctx); err != nil {
+			s.cfg.Log.Warn("cgroup", "worker", l.id.String(), "error", err)
+		}
+	}
+	select {
+	case <-s.stopping: // the end of Run looks after all at once
+		return
+	default:
+	}
+	left, err := l.family.End(ctx)
+	for _, o := range left {
+		s.cfg.Log.Warn("left behind, and killed", "worker", l.id.String(), "process", o.String())
+	}
+	if err != nil {
+		s.cfg.Log.Warn("left behind", "worker", l.id.String(), "error", err)
+	}
 }
 
 // closeConn closes the connection of a process that has ended, if it does not
@@ -256,7 +332,7 @@ func (l *live) signal(sig syscall.Signal, leader bool) error {
 
 // answered counts a command and says when the worker has done its share.
 func (l *live) answered(s *Supervisor) {
-	n, limit := l.served.Add(1), int64(l.pool.Recycle.Commands)
+	n, limit := l.served.Add(1), int64(l.launch.pool.Recycle.Commands)
 	if limit > 0 && n >= limit {
 		s.post(lifecycle.Due{ID: l.id, Why: fmt.Sprintf("it has served %d commands", n)}, l)
 	}

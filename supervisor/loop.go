@@ -25,9 +25,9 @@ type loop struct {
 	replies  map[uint64]reply // by op
 	places   map[lifecycle.Slot]*place
 	lives    map[lifecycle.ID]*live
-	versions map[version]*Pool // configurations that processes are spawned from
-	now      time.Time         // of the step at hand
-	oomKills int64             // as the kernel counted them when last looked at
+	versions map[version]*launch // what processes are spawned from
+	now      time.Time           // of the step at hand
+	oomKills int64               // as the kernel counted them when last looked at
 	over     bool
 }
 
@@ -48,7 +48,7 @@ func (s *Supervisor) loop() {
 	defer close(s.done)
 	l := &loop{
 		Supervisor: s, machine: lifecycle.New(rand.Float64), replies: map[uint64]reply{},
-		places: map[lifecycle.Slot]*place{}, lives: map[lifecycle.ID]*live{}, versions: map[version]*Pool{},
+		places: map[lifecycle.Slot]*place{}, lives: map[lifecycle.ID]*live{}, versions: map[version]*launch{},
 	}
 	l.oomKills = oomKills()
 	l.setUp()
@@ -76,7 +76,7 @@ func (l *loop) setUp() {
 	for _, b := range l.boards() {
 		p := b.config.Load()
 		policy := p.policy()
-		l.versions[version{b.name, 0}] = p
+		l.versions[version{b.name, 0}] = &launch{pool: p}
 		for _, pl := range *b.places.Load() {
 			l.places[pl.id] = pl
 			l.machine.Add(pl.id, policy, now)
@@ -100,7 +100,7 @@ func (l *loop) take(in input) {
 	case lifecycle.RemovePool:
 		l.boardOf(ev.Pool).gone.Store(true)
 	case lifecycle.Reconfigure:
-		l.versions[version{ev.Pool, ev.Version}] = in.pool
+		l.versions[version{ev.Pool, ev.Version}] = &launch{pool: in.pool}
 		l.boardOf(ev.Pool).configure(*in.pool)
 	}
 	if in.reply != nil {
@@ -143,7 +143,7 @@ func (l *loop) expect(in input) {
 }
 
 func (l *loop) addBoard(ev lifecycle.AddPool, p Pool) {
-	l.versions[version{ev.Pool, ev.Version}] = &p
+	l.versions[version{ev.Pool, ev.Version}] = &launch{pool: &p}
 	b := l.boardOf(p.Name)
 	if b == nil {
 		b = newBoard(p)
@@ -172,6 +172,7 @@ func (l *loop) noteExit(ev lifecycle.Exited, p *live) {
 		e.OOM = kills > l.oomKills
 		l.oomKills = kills
 	}
+	e.OOM = e.OOM || p.oomKilled.Load()
 	if pl := l.places[ev.Slot]; pl != nil {
 		pl.noteExit(e)
 	}
@@ -203,9 +204,13 @@ func (l *loop) carryOut(e lifecycle.Effect) {
 	case lifecycle.Spawn:
 		l.spawn(e)
 	case lifecycle.Drain:
-		l.withLive(e.ID, func(p *live) error { return p.conn.Drain(e.Grace) })
+		l.withLive(e.ID, func(p *live) error {
+			p.stopAsked.Store(true)
+			return p.conn.Drain(e.Grace)
+		})
 	case lifecycle.Signal:
 		l.withLive(e.ID, func(p *live) error {
+			p.stopAsked.Store(true)
 			p.killed = p.killed || e.Signal == syscall.SIGKILL
 			return p.signal(e.Signal, e.Leader)
 		})
@@ -222,7 +227,7 @@ func (l *loop) carryOut(e lifecycle.Effect) {
 		l.remove(e.Slot)
 	case lifecycle.Reverted:
 		if b, p := l.boardOf(e.Pool), l.versions[version{e.Pool, e.Version}]; b != nil && p != nil {
-			b.configure(*p)
+			b.configure(*p.pool)
 		}
 	case lifecycle.Finished:
 		l.over = true
@@ -231,8 +236,8 @@ func (l *loop) carryOut(e lifecycle.Effect) {
 
 // spawn has the process started by the version that it is to be of.
 func (l *loop) spawn(e lifecycle.Spawn) {
-	pool := l.versions[version{e.Pool, e.Version}]
-	l.spawner.Do(func() { l.Supervisor.spawn(e.ID, pool) })
+	from := l.versions[version{e.Pool, e.Version}]
+	l.spawner.Do(func() { l.Supervisor.spawn(e.ID, from) })
 }
 
 func (l *loop) settle(e lifecycle.Settled) {

@@ -120,6 +120,9 @@ func (s *Supervisor) Reload(ctx context.Context, cfg Config) ([]Change, error) {
 	}
 	pools := cfg.withDefaults().Pools
 	changes := s.plan(pools)
+	if err := errors.Join(s.sockets.prepare(pools), s.prepare(pools)); err != nil {
+		return nil, err
+	}
 	for i := range changes {
 		for _, in := range s.inputsFor(changes[i], pools) {
 			reply := make(chan []Result, 1)
@@ -133,6 +136,7 @@ func (s *Supervisor) Reload(ctx context.Context, cfg Config) ([]Change, error) {
 		}
 	}
 	s.adopt(pools, changes)
+	s.sockets.settle(s.declared)
 	return changes, nil
 }
 

@@ -5,14 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"example.com/brood/supervisor/internal/capture"
+	"example.com/brood/supervisor/internal/cgroup"
 	"example.com/brood/supervisor/internal/lifecycle"
+	"example.com/brood/supervisor/internal/listen"
+	"example.com/brood/supervisor/internal/notify"
+	"example.com/brood/supervisor/internal/orphans"
 	"example.com/brood/supervisor/internal/process"
 	"example.com/brood/supervisor/internal/watch"
 )
@@ -33,6 +35,9 @@ type Supervisor struct {
 	lastOp      atomic.Uint64
 	lastVersion atomic.Uint64
 
+	sockets sockets
+	leaders orphans.Leaders
+
 	reloading sync.Mutex // held by Reload and Plan
 	declared  []Pool     // guarded by reloading: what was last asked for
 
@@ -40,6 +45,9 @@ type Supervisor struct {
 	stdout, stderr *capture.Sink
 	spawner        *process.Spawner
 	watched        *watch.Set // pidfds and outputs of all processes
+	orphans        *orphans.Orphans
+	cgroups        *cgroup.Tree // nil: there are none
+	notifyDir      *notify.Dir  // nil: no pool needs it
 	devNull        *os.File
 	wg             sync.WaitGroup // attend, output readers
 }
@@ -58,6 +66,7 @@ func New(cfg Config) (*Supervisor, error) {
 		stopping: make(chan struct{}),
 	}
 	s.declared = s.cfg.Pools
+	s.sockets.open = map[string]*listen.Socket{}
 	boards := make([]*board, len(s.cfg.Pools))
 	for i, p := range s.cfg.Pools {
 		boards[i] = newBoard(p)
@@ -73,39 +82,96 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	if !s.started.CompareAndSwap(nil, &now) {
 		return errors.New("supervisor: Run was called before")
 	}
-	devNull, err := os.Open(os.DevNull)
-	if err != nil {
+	if err := s.begin(); err != nil {
 		close(s.done)
-		return fmt.Errorf("supervisor: %w", err)
+		return fmt.Errorf("supervisor: %w", errors.Join(err, s.end()))
 	}
-	s.devNull = devNull
-	s.stdout, s.stderr = capture.NewSink(s.cfg.Stdout), capture.NewSink(s.cfg.Stderr)
-	s.spawner = process.NewSpawner()
-	if s.watched, err = watch.New(); err != nil {
-		close(s.done)
-		return fmt.Errorf("supervisor: %w", err)
-	}
-	watching := make(chan struct{})
-	go func() {
-		s.watched.Run()
-		close(watching)
-	}()
-
 	stop := context.AfterFunc(ctx, func() { s.Shutdown(false) })
+	s.wg.Go(s.watched.Run)
 	s.wg.Go(s.watchMemory)
 	s.loop()
 	stop()
+	return s.end()
+}
 
-	s.wg.Wait()
+// begin makes what Run needs. What it has made is taken back by end.
+func (s *Supervisor) begin() (err error) {
+	s.stdout, s.stderr = capture.NewSink(s.cfg.Stdout), capture.NewSink(s.cfg.Stderr)
+	s.spawner = process.NewSpawner()
+	if s.watched, err = watch.New(); err != nil {
+		return err
+	}
+	if s.devNull, err = os.Open(os.DevNull); err != nil {
+		return err
+	}
+	if err := s.sockets.prepare(s.cfg.Pools); err != nil {
+		return err
+	}
+	s.orphans, err = orphans.Start(orphans.Options{Leaders: &s.leaders, All: s.cfg.Reaper, Log: s.cfg.Log})
+	if err != nil {
+		s.cfg.Log.Warn("what workers leave behind is not looked after", "error", err)
+	}
+	return s.prepare(s.cfg.Pools)
+}
+
+// prepare makes what only some pools need.
+func (s *Supervisor) prepare(pools []Pool) (err error) {
+	for _, p := range pools {
+		if p.Ready.When == ReadyNotify && s.notifyDir == nil {
+			if s.notifyDir, err = notify.NewDir(); err != nil {
+				return err
+			}
+		}
+		if p.Cgroup == (Cgroup{}) {
+			continue
+		}
+		if s.cgroups == nil {
+			if s.cgroups, err = cgroup.Open(""); err != nil {
+				s.cfg.Log.Warn("workers run without cgroups of their own: their limits are not enforced", "pool", p.Name, "error", err)
+				continue
+			}
+		}
+		for _, text := range s.cgroups.Check(cgroup.Limits{MemoryMax: p.Cgroup.Memory, PIDsMax: p.Cgroup.PIDs}) {
+			s.cfg.Log.Warn("cgroup", "pool", p.Name, "what", text)
+		}
+	}
+	return nil
+}
+
+// end gives back what begin has made, once no worker is left.
+func (s *Supervisor) end() error {
+	ctx, cancel := context.WithTimeout(context.Background(), survivorsGone)
+	defer cancel()
+	left, err := s.orphans.KillAll(ctx)
+	for _, o := range left {
+		s.cfg.Log.Warn("left behind, and killed", "process", o.String(), "worker", o.Worker)
+	}
+	if err != nil {
+		s.cfg.Log.Error("left behind", "error", err)
+	}
+	s.orphans.Close()
 	s.spawner.Close()
-	s.watched.Close()
-	<-watching
-	devNull.Close()
+	if s.watched != nil {
+		s.watched.Close()
+	}
+	s.wg.Wait()
+	s.devNull.Close() // nil if it was never opened
+	if s.notifyDir != nil {
+		s.notifyDir.Close()
+	}
+	if s.cgroups != nil {
+		if err := s.cgroups.Close(); err != nil {
+			s.cfg.Log.Warn("cgroup", "error", err)
+		}
+	}
 	s.closeSink(s.stdout)
 	s.closeSink(s.stderr)
 	s.events.close()
-	return nil
+	return s.sockets.close()
 }
+
+// survivorsGone is how long what workers leave behind may take to be killed.
+const survivorsGone = 5 * time.Second
 
 // lastWords is how long a slow writer may take over what is queued at the end.
 const lastWords = time.Second
@@ -154,6 +220,7 @@ func (p Pool) policy() *lifecycle.Policy {
 		Beat: p.Health.Beat, Dump: p.Health.Dump,
 		RestartEvery: every(p.Restart.Rate, p.Restart.RateWindow), RestartBurst: max(p.Restart.Rate, p.Workers),
 		Surge: p.Rollout.Surge, Unavailable: p.Rollout.Unavailable, Soak: p.Rollout.Soak,
+		Probed: p.Ready.probed(), Watchdog: p.Ready.When == ReadyNotify && p.Health.Beat > 0,
 		Age: p.Recycle.Age, Jitter: p.Recycle.Jitter, MinReady: p.MinReady,
 	}
 }
@@ -164,22 +231,4 @@ func every(n int, window time.Duration) time.Duration {
 		return 0
 	}
 	return window / time.Duration(n)
-}
-
-// Environment is what a worker of this pool gets beside the BROOD_ variables:
-// the supervisor's own environment without any of those, then Env.
-func (p Pool) Environment() []string { return environment(p.Env) }
-
-// Program is the file that the pool's command names: found as the start of a
-// worker finds it, in the worker's PATH or, with a slash, from Dir.
-func (p Pool) Program() (string, error) {
-	return process.LookPath(p.Command[0], p.Dir, p.Environment())
-}
-
-func environment(extra map[string]string) []string {
-	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "BROOD_") })
-	for k, v := range extra {
-		env = append(env, k+"="+v)
-	}
-	return env
 }

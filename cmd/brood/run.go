@@ -154,7 +154,7 @@ func (g *globals) run(f runFlags, file *config.File, announce ...func(socket str
 	}
 	defer l.Close()
 	sup, err := supervisor.New(supervisor.Config{
-		Pools: file.Pools, Log: log, Stdout: os.Stdout, Stderr: os.Stderr, Socket: l.Addr().String(),
+		Pools: file.Pools, Log: log, Stdout: os.Stdout, Stderr: os.Stderr, Socket: l.Addr().String(), Reaper: true,
 	})
 	if err != nil {
 		return &coded{exitUsage, err}

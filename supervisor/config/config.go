@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -78,9 +79,10 @@ func printable(s string) string {
 	return s
 }
 
-// Load reads a file, and checks it against the file system too: the directories
-// of the pools, their programs, and the group of the control socket. The error
-// is one *[Error] or several joined.
+// Load reads a file, and checks it against this system too: the directories of
+// the pools, their programs and files of variables, users and groups, and
+// whether the supervisor may become these. The error is one *[Error] or several
+// joined.
 func Load(path string) (*File, error) {
 	text, err := readFile(path)
 	if err != nil {
@@ -120,11 +122,13 @@ func (src *source) parse(text []byte) *File {
 // checkPools lets the supervisor judge, and gives each of its errors a place.
 // What is the consequence of an error already reported is left out.
 func (src *source) checkPools(pools []supervisor.Pool) {
+	src.checkListen(pools)
 	c := supervisor.Config{Pools: make([]supervisor.Pool, len(pools))}
 	for i, p := range pools {
 		if src.isBlamed("pools." + p.Name + ".workers") {
 			p.MinReady = 0 // there is nothing to hold it against
 		}
+		p.After = src.known(p, pools)
 		c.Pools[i] = p
 	}
 	for _, err := range unjoin(c.Validate()) {
@@ -135,6 +139,25 @@ func (src *source) checkPools(pools []supervisor.Pool) {
 			src.report(src.placeOf(field.Field), field.Field, "%s", field.Problem)
 		}
 	}
+}
+
+// known are the pools there are of those that p comes after. The others are
+// reported, unless something is wrong with them, which says it all.
+func (src *source) known(p pool, pools []pool) (after []string) {
+	names := make([]string, len(pools))
+	for i, p := range pools {
+		names[i] = p.Name
+	}
+	for i, name := range p.After {
+		path := fmt.Sprintf("pools.%s.after[%d]", p.Name, i)
+		switch {
+		case slices.Contains(names, name):
+			after = append(after, name)
+		case !src.blamed["pools."+name]:
+			src.report(src.placeOf(path), path, "there is no pool %q%s", name, didYouMean(name, names))
+		}
+	}
+	return after
 }
 
 func (src *source) checkControl(c Control) {

@@ -39,7 +39,9 @@ func TestDefaultsAreTheSupervisors(t *testing.T) {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	want := supervisor.Pool{Name: "web", Command: []string{"x"}, Restart: supervisor.Restart{GiveUpCodes: []int{}}}
-	if n := fillIn(t, &want, "../config.go"); n < 10 {
+	// Its explicit 1 stands for the rule that the two are not both 0.
+	want.Rollout.Surge = 1
+	if n := fillIn(t, &want, "../config.go"); n < 20 {
 		t.Fatalf("only %d defaults found in supervisor/config.go; where are they now?", n)
 	}
 	if !reflect.DeepEqual(f.Pools[0], want) {
@@ -68,6 +70,8 @@ func fillIn(t *testing.T, p *supervisor.Pool, source string) (n int) {
 			field.SetString(v)
 		case int64:
 			field.SetInt(v)
+		case float64:
+			field.SetFloat(v)
 		}
 		n++
 		return false
@@ -92,6 +96,13 @@ func evaluate(t *testing.T, e ast.Expr) any {
 	}
 	switch e := e.(type) {
 	case *ast.BasicLit:
+		if e.Kind == token.FLOAT {
+			f, err := strconv.ParseFloat(e.Value, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return f
+		}
 		n, err := strconv.ParseInt(e.Value, 10, 64)
 		if err != nil {
 			t.Fatal(err)

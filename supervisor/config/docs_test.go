@@ -23,8 +23,13 @@ func fileWith(key, value string) []byte {
 		return fmt.Appendf(nil, "pools: {web: {command: [x]}}\ncontrol: {mode: \"0660\", group: %s}\n", value)
 	case section == "control":
 		return fmt.Appendf(nil, "pools: {web: {command: [x]}}\ncontrol: {%s: %s}\n", name, value)
+	case section == "commands" && inside:
+		_, name, _ := strings.Cut(name, ".")
+		return fmt.Appendf(nil, "pools:\n  web:\n    command: [x]\n    commands: {NAME: {%s: %s}}\n", name, value)
 	case inside:
 		return fmt.Appendf(nil, "pools:\n  web:\n    command: [x]\n    %s: {%s: %s}\n", section, name, value)
+	case key == "after":
+		return fmt.Appendf(nil, "pools:\n  cache: {command: [x]}\n  web:\n    command: [x]\n    after: %s\n", value)
 	case key == "command":
 		return fmt.Appendf(nil, "pools:\n  web:\n    command: %s\n", value)
 	case key == "min_ready":
@@ -36,7 +41,7 @@ func fileWith(key, value string) []byte {
 // keyRow is a row of the tables of keys in docs/config.md.
 type keyRow struct{ key, meaning, unit, def, example string }
 
-var keyRowPattern = regexp.MustCompile("(?m)^\\| `([a-z_.]+)` \\| (.+) \\| (.+) \\| (.+) \\| `(.+)` \\|$")
+var keyRowPattern = regexp.MustCompile("(?m)^\\| `([a-zA-Z_.]+)` \\| (.+) \\| (.+) \\| (.+) \\| `(.+)` \\|$")
 
 func keyRows(t *testing.T) []keyRow {
 	t.Helper()
@@ -88,25 +93,36 @@ func TestDocsExamplesAreRead(t *testing.T) {
 }
 
 func TestDocsBlocksAreRead(t *testing.T) {
-	text, err := os.ReadFile(docsFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var blocks []string
-	for i, part := range strings.Split(string(text), "```") {
-		if yaml, ok := strings.CutPrefix(part, "yaml\n"); ok && i%2 == 1 {
-			blocks = append(blocks, yaml)
-		}
-	}
-	for i, b := range blocks {
-		if _, err := Parse(fmt.Sprintf("block %d", i+1), []byte(b)); err != nil {
-			t.Error(err)
-		}
-	}
+	blocks := yamlBlocks(t, docsFile)
 	if !slices.Contains(blocks, Example) {
 		t.Errorf("%s does not show config.Example", docsFile)
 	}
 	if !slices.Contains(blocks, smallest+"\n") {
 		t.Errorf("%s does not show the smallest file", docsFile)
 	}
+	for _, file := range []string{docsFile, "../../docs/lifecycle.md"} {
+		for i, b := range yamlBlocks(t, file) {
+			if _, err := Parse(fmt.Sprintf("%s, block %d", file, i+1), []byte(b)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// yamlBlocks are those of a page; there is at least one.
+func yamlBlocks(t *testing.T, page string) (blocks []string) {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, part := range strings.Split(string(text), "```") {
+		if yaml, ok := strings.CutPrefix(part, "yaml\n"); ok && i%2 == 1 {
+			blocks = append(blocks, yaml)
+		}
+	}
+	if blocks == nil {
+		t.Errorf("%s has no block of YAML", page)
+	}
+	return blocks
 }

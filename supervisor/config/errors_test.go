@@ -58,7 +58,7 @@ func TestErrors(t *testing.T) {
 		{"another's word", with("numprocs: 4"), []string{`4:5: pools.web.numprocs: unknown key; did you mean "workers"?`}},
 		{"deeper", with("stop: {tiemout: 1s}"), []string{`4:12: pools.web.stop.tiemout: unknown key; did you mean "timeout"?`}},
 		{"far", with("stop: {grace: 1s}"), []string{"4:12: pools.web.stop.grace: unknown key; the keys here are signal and timeout"}},
-		{"for a terminal", with(`"a\eb": 1`), []string{`4:5: "pools.web.a\x1bb": unknown key; the keys here are command, workers, min_ready, dir, env, ready, health, restart and stop`}},
+		{"for a terminal", with(`"a\eb": 1`), []string{`4:5: "pools.web.a\x1bb": unknown key; the keys here are command, workers, min_ready, dir, env, env_file, clean_env, user, group, umask, limits, nice, oom_score_adj, no_new_privs, cgroup, listen, ready, health, restart, stop, rollout, recycle, dispatch, commands and after`}},
 		{"wide letters", "pools: {wéb: {command: [x], wrkers: 1}}\n", []string{
 			`1:9: pools.wéb: a pool's name is a letter, then letters, digits, '_', '-' or '.', at most 63 in all; got "wéb"`,
 			`1:29: pools.wéb.wrkers: unknown key; did you mean "workers"?`,
@@ -122,7 +122,7 @@ func TestErrors(t *testing.T) {
 
 		// Words.
 		{"when", with("restart: {when: on_failure}"), []string{`4:21: pools.web.restart.when: must be always, on-failure or never, got "on_failure"; did you mean "on-failure"?`}},
-		{"when, far", with("ready: {when: true}"), []string{"4:19: pools.web.ready.when: must be auto, hello or alive, got true"}},
+		{"when, far", with("ready: {when: true}"), []string{"4:19: pools.web.ready.when: must be auto, hello, notify, alive, log, exec, http or tcp, got true"}},
 		{"signal", with("stop: {signal: SIGTREM}"), []string{`4:20: pools.web.stop.signal: there is no signal "SIGTREM"; did you mean "TERM"?`}},
 		{"signal by number", with("stop: {signal: 15}"), []string{`4:20: pools.web.stop.signal: must be the name of a signal, got 15; did you mean "TERM"?`}},
 		{"signal that freezes", with("stop: {signal: STOP}"), []string{"4:20: pools.web.stop.signal: STOP freezes a worker and does not end it; write TERM or another one that does"}},
@@ -151,13 +151,17 @@ func TestErrors(t *testing.T) {
 		}},
 		{"command misspelt", "pools: {web: {comand: [y]}}", []string{`1:15: pools.web.comand: unknown key; did you mean "command"?`}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			_, err := Parse("b.yaml", []byte(c.text))
-			want := "b.yaml:" + strings.Join(c.want, "\nb.yaml:")
-			if err == nil || err.Error() != want {
-				t.Errorf("in:\n%s\ngot:\n%v\nwant:\n%s", c.text, err, want)
-			}
-		})
+		t.Run(c.name, func(t *testing.T) { wantErrors(t, c.text, c.want...) })
+	}
+}
+
+// wantErrors wants these errors of text, to the letter.
+func wantErrors(t *testing.T, text string, errs ...string) {
+	t.Helper()
+	_, err := Parse("b.yaml", []byte(text))
+	want := "b.yaml:" + strings.Join(errs, "\nb.yaml:")
+	if err == nil || err.Error() != want {
+		t.Errorf("in:\n%s\ngot:\n%v\nwant:\n%s", text, err, want)
 	}
 }
 

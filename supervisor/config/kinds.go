@@ -94,6 +94,37 @@ func byName[T any](keys []key[T], pattern string, setName func(*T, string)) kind
 	}, true}
 }
 
+// mapOf is a mapping from names to values of one kind. wrong says what is wrong
+// with a name, or "".
+func mapOf[T any](one kind[T], pattern string, wrong func(name string) string) kind[map[string]T] {
+	read := func(n node) (map[string]T, bool) {
+		all := map[string]T{}
+		entries, ok := n.entries()
+		for _, e := range entries {
+			if problem := wrong(e.name); problem != "" {
+				e.src.report(placeOfToken(e.key), e.path, "%s", problem)
+			} else if t, ok := one.read(e.node); ok {
+				all[e.name] = t
+			}
+		}
+		return all, ok
+	}
+	return kind[map[string]T]{read, object{
+		"type": []string{"object", "null"}, "propertyNames": object{"pattern": pattern}, "additionalProperties": one.schema,
+	}, true}
+}
+
+// checked is a kind whose value must also pass a check, which may complete it
+// and reports what it finds.
+func checked[V any](k kind[V], check func(node, *V) bool) kind[V] {
+	read := k.read
+	k.read = func(n node) (V, bool) {
+		v, ok := read(n)
+		return v, ok && check(n, &v)
+	}
+	return k
+}
+
 // listOf is a list; what names it.
 func listOf[V any](what string, item kind[V]) kind[[]V] {
 	read := func(n node) ([]V, bool) {
@@ -107,6 +138,49 @@ func listOf[V any](what string, item kind[V]) kind[[]V] {
 		return all, ok
 	}
 	return kind[[]V]{read: read, schema: object{"type": "array", "items": item.schema}}
+}
+
+// oneOrMore is a text, or a list of texts.
+var oneOrMore = kind[[]string]{read: func(n node) ([]string, bool) {
+	if _, ok := scalar(n.value); ok {
+		one, ok := text.read(n)
+		return []string{one}, ok
+	}
+	all, ok := listOf("texts, or one text", text).read(n)
+	if ok && len(all) == 0 {
+		n.bad("is empty; leave the key out instead")
+		ok = false
+	}
+	return all, ok
+}, schema: object{"anyOf": []object{text.schema, {"type": "array", "minItems": 1, "items": text.schema}}}}
+
+// truth is true or false.
+var truth = kind[bool]{read: func(n node) (bool, bool) {
+	text, ok := n.text("true or false")
+	lower := strings.ToLower(text)
+	isTrue := lower == "true"
+	switch {
+	case !ok:
+	case !isTrue && lower != "false":
+		if meant, known := map[string]string{"yes": "true", "on": "true", "no": "false", "off": "false"}[lower]; known {
+			lower = meant
+		}
+		n.bad("must be true or false, got %s%s", n.kind(), didYouMean(lower, []string{"true", "false"}))
+		ok = false
+	case n.isQuoted():
+		n.bad("must be true or false, got the text %q; leave the quotes out", text)
+		ok = false
+	}
+	return isTrue, ok
+}, schema: object{"type": "boolean"}}
+
+// orNone is what a 0 that is written in a file is in a Config, where 0 means the
+// default.
+func orNone(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // whole is a whole number of at least lo and, unless hi is 0, at most hi.

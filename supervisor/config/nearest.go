@@ -10,6 +10,10 @@ var otherWords = map[string]string{
 	"cmd": "command", "exec": "command", "program": "command", "run": "command",
 	"processes": "workers", "numprocs": "workers", "instances": "workers", "replicas": "workers", "count": "workers",
 	"environment": "env", "cwd": "dir", "directory": "dir", "workdir": "dir",
+	"environment_file": "env_file", "envfile": "env_file", "uid": "user", "gid": "group", "ulimits": "limits", "rlimits": "limits",
+	"sockets": "listen", "depends_on": "after", "requires": "after", "needs": "after", "priority": "nice",
+	"readiness": "ready", "healthcheck": "health", "watchdog": "beat", "max_surge": "surge", "max_unavailable": "unavailable",
+	"max_requests": "commands", "max_jobs": "commands", "max_age": "age", "max_lifetime": "age", "ttl": "age", "max_memory": "memory",
 	"path": "socket", "listen": "socket", "chmod": "mode", "interval": "ping",
 }
 

@@ -116,6 +116,9 @@ func scalar(v ast.Node) (text string, ok bool) {
 	return "", false
 }
 
+// name is the last part of the path.
+func (n node) name() string { return n.path[strings.LastIndexByte(n.path, '.')+1:] }
+
 // items are the values of a list.
 func (n node) items(want string) ([]node, bool) {
 	list, ok := n.value.(*ast.SequenceNode)
@@ -126,6 +129,7 @@ func (n node) items(want string) ([]node, bool) {
 	items := make([]node, len(list.Values))
 	for i, v := range list.Values {
 		items[i] = node{src: n.src, path: fmt.Sprintf("%s[%d]", n.path, i), value: v}
+		n.src.places[items[i].path] = items[i].place()
 	}
 	return items, true
 }

@@ -58,8 +58,11 @@ func describe(schema object, help, def string) object {
 
 // literal is the JSON value of a default as it is written in a file.
 func literal(def string) any {
-	if def == "[]" {
+	switch def {
+	case "[]":
 		return []any{}
+	case "false":
+		return false
 	}
 	if n, err := strconv.Atoi(def); err == nil {
 		return n

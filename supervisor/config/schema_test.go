@@ -37,7 +37,8 @@ type described struct {
 	AdditionalProperties json.RawMessage // a schema for the pools and for env, else false
 }
 
-// allKeys are the keys of the table by the name docs/config.md calls them.
+// allKeys are the keys of the table by the name docs/config.md calls them. Below
+// a mapping of names that name is NAME.
 func allKeys(t *testing.T) map[string]described {
 	t.Helper()
 	var root described
@@ -50,18 +51,29 @@ func allKeys(t *testing.T) map[string]described {
 		for name, d := range of.Properties {
 			all[prefix+name] = d
 			walk(prefix+name+".", d)
+			if one := byNameOf(t, d); one.Properties != nil && name != "pools" {
+				walk(prefix+name+".NAME.", one)
+			}
 		}
 	}
 	walk("", root)
-	var onePool described
-	if err := json.Unmarshal(root.Properties["pools"].AdditionalProperties, &onePool); err != nil {
-		t.Fatal(err)
-	}
-	walk("", onePool)
-	if len(all) < 25 {
+	walk("", byNameOf(t, root.Properties["pools"]))
+	if len(all) < 80 {
 		t.Fatalf("the schema has only %d keys", len(all))
 	}
 	return all
+}
+
+// byNameOf is what a mapping of names has for each.
+func byNameOf(t *testing.T, d described) (one described) {
+	t.Helper()
+	if len(d.AdditionalProperties) == 0 || d.AdditionalProperties[0] != '{' {
+		return described{}
+	}
+	if err := json.Unmarshal(d.AdditionalProperties, &one); err != nil {
+		t.Fatal(err)
+	}
+	return one
 }
 
 func TestSchemaPatternsMatchDefaults(t *testing.T) {
@@ -88,6 +100,20 @@ func TestSchemaPatternsAgree(t *testing.T) {
 		{"restart.backoff", []string{"1s..2s", "1s", "1s-2s", "1s..", "..2s", "1s..2s..3s", "1s..2"}},
 		{"restart.budget", []string{"10/1m", "off", "0/1m", "10", "10/1", "/1m", "-1/1m"}},
 		{"stop.signal", []string{"TERM", "sigterm", "SigInt", "USR1", "15", ""}},
+		{"umask", []string{"0027", "027", "077", "0o27", "0777", "000", "00022", "22", "0", "0o", "1777", "01777", "0800", "rw"}},
+		{"limits.nofile", []string{"65536", "0", "unlimited", "1024/65536", "1024/unlimited", "1/2/3", "/2", "1/", "1k", "1KiB", "none", ""}},
+		{"limits.core", []string{"0", "0B", "1GiB", "1GiB/unlimited", "0/1TiB", "10", "1GB", "1 GiB", "1.5GiB"}},
+		{"limits.cpu", []string{"60s", "1m/1h", "unlimited", "60", "60/120", "0/1m"}},
+		{"cgroup.memory", []string{"512MiB", "1B", "512", "512M", "512mib", "-1MiB"}},
+		{"health.beat", []string{"off", "0s", "2s", "no", "2"}},
+		{"health.dump", []string{"QUIT", "sigabrt", "3", ""}},
+		{"restart.rate", []string{"10/1s", "off", "0/1s", "10"}},
+		{"rollout.soak", []string{"off", "0s", "2s", "0"}},
+		{"recycle.age", []string{"off", "0s", "24h", "24"}},
+		{"recycle.memory", []string{"0", "512MiB", "0MiB", "512", "off"}},
+		{"recycle.jitter", []string{"10%", "0%", "100%", "2.5%", "10", "0.1", "%", "-1%", ".5%", "1e1%"}},
+		{"dispatch.timeout", []string{"off", "0s", "2s", "none"}},
+		{"commands.NAME.signal", []string{"USR1", "sigstop", "10"}},
 		{"control.mode", []string{"0660", "0o660", "0777", "660", "1777", "01777", "rw-", "0668"}},
 	} {
 		pattern := regexp.MustCompile(keys[c.key].Pattern)

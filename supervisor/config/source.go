@@ -41,6 +41,10 @@ type source struct {
 // place is a position in the text, from 1. Zero: the text as a whole.
 type place struct{ line, column int }
 
+func (a place) compare(b place) int {
+	return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.column, b.column))
+}
+
 func newSource(name string) *source {
 	return &source{name: name, places: map[string]place{}, blamed: map[string]bool{}}
 }
@@ -105,7 +109,7 @@ func (src *source) result(f *File) (*File, error) {
 		return f, nil
 	}
 	slices.SortStableFunc(src.errs, func(a, b *Error) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		return place{a.Line, a.Column}.compare(place{b.Line, b.Column})
 	})
 	if len(src.errs) == 1 {
 		return nil, src.errs[0]

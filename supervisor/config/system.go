@@ -12,21 +12,72 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"example.com/brood/supervisor"
+	"example.com/brood/supervisor/internal/listen"
+	"example.com/brood/supervisor/internal/process"
 )
 
-// checkSystem looks for what a file names: directories, programs and a group.
-// It says nothing of keys that are wrong already.
+// checkSystem looks for what a file names: directories, files, programs, users
+// and groups. It says nothing of keys that are wrong already.
 func (src *source) checkSystem(f *File) {
 	for _, p := range f.Pools {
-		path := "pools." + p.Name
-		dirIsThere := src.check(path+".dir", checkDir(p.Dir))
-		if len(p.Command) == 0 || isRelative(p.Command[0]) && !dirIsThere {
-			continue
-		}
-		src.check(path+".command", checkProgram(p))
+		src.checkPool("pools."+p.Name, p)
 	}
 	src.check("control.group", checkGroup(f.Control.Group))
+}
+
+func (src *source) checkPool(path string, p pool) {
+	dirIsThere := src.check(path+".dir", checkDir(p.Dir))
+	pathIsKnown := src.checkEnvFiles(path+".env_file", p)
+	src.checkAccount(path, p)
+	for name, text := range p.Listen {
+		src.check(path+".listen."+name, checkSocket(text))
+	}
+	for name := range p.Limits {
+		if _, ok := process.LimitNames[name]; !ok {
+			src.check(path+".limits."+name, found(nil, "this system has no such limit; leave the key out"))
+		}
+	}
+	program := func(path string, words []string) {
+		switch {
+		case len(words) == 0 || isRelative(words[0]) && !dirIsThere:
+		case !strings.Contains(words[0], "/") && !pathIsKnown:
+		default:
+			src.check(path, checkProgram(p, words[0]))
+		}
+	}
+	program(path+".command", p.Command)
+	program(path+".ready.exec", p.Ready.Exec)
+	for name, c := range p.Commands {
+		program(path+".commands."+name+".exec", c.Exec)
+	}
+}
+
+// checkEnvFiles tells whether the PATH of the workers is known: one of the files
+// may set it.
+func (src *source) checkEnvFiles(path string, p pool) bool {
+	all := true
+	for i, file := range p.EnvFile {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		if _, isList := src.places[at]; !isList {
+			at = path
+		}
+		all = src.check(at, checkEnvFile(file)) && all
+	}
+	_, own := p.Env["PATH"]
+	return all || own
+}
+
+// checkAccount blames a missing group, then, in all else, the user.
+func (src *source) checkAccount(path string, p pool) {
+	group := p.Group
+	if !src.check(path+".group", checkGroup(group)) {
+		group = ""
+	}
+	key := ".user"
+	if p.User == "" {
+		key = ".group"
+	}
+	src.check(path+key, checkUser(p.User, group))
 }
 
 // check reports what is wrong at path, unless it is reported already, and tells
@@ -77,9 +128,8 @@ func isRelative(program string) bool {
 	return strings.Contains(program, "/") && !filepath.IsAbs(program)
 }
 
-// checkProgram finds the program as the worker's spawn will.
-func checkProgram(p supervisor.Pool) *finding {
-	program := p.Command[0]
+// checkProgram finds a program as the worker's spawn will.
+func checkProgram(p pool, program string) *finding {
 	switch {
 	case isRelative(program):
 		return checkExecutable(filepath.Join(p.Dir, program))
@@ -109,9 +159,15 @@ func checkProgram(p supervisor.Pool) *finding {
 	return found(fs.ErrNotExist, "there is no %q in the worker's PATH (%s); write its path, or set PATH in env%s", program, list, unexpanded(program))
 }
 
-// searchPath is the PATH of the pool's workers.
-func searchPath(p supervisor.Pool) (list string) {
-	for _, kv := range p.Environment() {
+// searchPath is the PATH of the pool's workers. A file of variables that can't
+// be read is none.
+func searchPath(p pool) (list string) {
+	env, err := p.Environment()
+	if err != nil {
+		p.EnvFile = nil
+		env, _ = p.Environment() // nothing is read
+	}
+	for _, kv := range env {
 		if v, ok := strings.CutPrefix(kv, "PATH="); ok {
 			list = v // the last one counts
 		}
@@ -133,6 +189,56 @@ func checkExecutable(file string) *finding {
 	}
 	if err := unix.Access(file, unix.X_OK); err != nil {
 		return found(err, "%q cannot be executed by this user: %v", file, err)
+	}
+	return nil
+}
+
+// checkEnvFile reads a file of variables as the spawn will.
+func checkEnvFile(file string) *finding {
+	info, err := os.Stat(file)
+	switch {
+	case err != nil:
+		return found(err, "%q: %s%s", file, cause(err), unexpanded(file))
+	case !info.Mode().IsRegular():
+		return found(nil, "%q is not a file", file)
+	}
+	if _, err := (pool{EnvFile: []string{file}}).Environment(); err != nil {
+		return found(err, "%v", err)
+	}
+	return nil
+}
+
+// checkSocket is about what a unix socket needs: its directory and its owners.
+func checkSocket(text string) *finding {
+	spec, err := listen.Parse(text)
+	if err != nil || spec.Network != "unix" {
+		return nil
+	}
+	if f := checkDir(filepath.Dir(spec.Path)); f != nil {
+		return f
+	}
+	if f := checkGroup(spec.Group); f != nil {
+		return f
+	}
+	if spec.User == "" || digits.MatchString(spec.User) {
+		return nil
+	}
+	_, err = user.Lookup(spec.User)
+	if unknown := user.UnknownUserError(""); errors.As(err, &unknown) {
+		return found(err, "there is no user %q on this system", spec.User)
+	}
+	return nil
+}
+
+// checkUser asks what the spawn will ask.
+func checkUser(name, group string) *finding {
+	_, err := process.LookupUser(name, group)
+	var unknown user.UnknownUserError
+	switch {
+	case errors.As(err, &unknown):
+		return found(err, "there is no user %q on this system", name)
+	case err != nil:
+		return found(err, "%v", err)
 	}
 	return nil
 }

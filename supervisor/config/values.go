@@ -7,10 +7,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // The kinds with a notation of their own.
@@ -65,17 +62,21 @@ var positive = kind[duration]{read: func(n node) (duration, bool) {
 	return d, ok
 }, schema: object{"type": "string", "pattern": durationPattern}}
 
-// pingEvery is a duration, or negative for no pings.
-var pingEvery = kind[duration]{read: func(n node) (duration, bool) {
-	if text, _ := scalar(n.value); text == "off" {
-		return -1, true
+// orOff is a duration, or off and 0s for none, which becomes the value of that
+// name. want is an example.
+func orOff(none duration, want string) kind[duration] {
+	read := func(n node) (duration, bool) {
+		if text, _ := scalar(n.value); text == "off" {
+			return none, true
+		}
+		d, ok := n.duration(want + " (or off)")
+		if d == 0 {
+			d = none
+		}
+		return d, ok
 	}
-	d, ok := n.duration(n.def + " (or off)")
-	if d == 0 {
-		d = -1
-	}
-	return d, ok
-}, schema: object{"type": "string", "pattern": `^(` + oneDuration + `|off)$`}}
+	return kind[duration]{read: read, schema: object{"type": "string", "pattern": `^(` + oneDuration + `|off)$`}}
+}
 
 // span is the shortest and the longest of something.
 type span struct{ min, max time.Duration }
@@ -111,7 +112,7 @@ type allowance struct {
 	per time.Duration
 }
 
-var rate = kind[allowance]{read: func(n node) (allowance, bool) {
+var perTime = kind[allowance]{read: func(n node) (allowance, bool) {
 	want := "a number and a time such as " + n.def + ", or off"
 	text, ok := n.text(want)
 	if !ok || text == "off" {
@@ -126,7 +127,7 @@ var rate = kind[allowance]{read: func(n node) (allowance, bool) {
 	d, problem := parseDuration(per, "1m")
 	switch {
 	case count < 1:
-		n.bad("must allow at least 1 restart, got %d; for none write when: never, for no limit write budget: off", count)
+		n.bad("must allow at least 1 restart, got %d; for none write when: never, for no limit write %s: off", count, n.name())
 	case problem != "":
 		n.bad("%s", problem)
 	case d == 0:
@@ -188,43 +189,6 @@ func asList(text string) string {
 	return "[" + strings.Join(fields, ", ") + "], or " + shell + " if a shell must read it"
 }
 
-// signalName is a signal, SIG or not, in any case.
-var signalName = kind[syscall.Signal]{read: func(n node) (syscall.Signal, bool) {
-	text, ok := n.text("the name of a signal such as TERM")
-	if !ok {
-		return 0, false
-	}
-	if number, err := strconv.Atoi(text); err == nil {
-		n.bad("must be the name of a signal, got %d%s", number, didYouMean(shortSignal(syscall.Signal(number)), signalNames()))
-		return 0, false
-	}
-	short := strings.TrimPrefix(strings.ToUpper(text), "SIG")
-	s := unix.SignalNum("SIG" + short)
-	switch s {
-	case 0:
-		n.bad("there is no signal %q%s", shorten(text), didYouMean(short, signalNames()))
-	case syscall.SIGSTOP:
-		n.bad("STOP freezes a worker and does not end it; write TERM or another one that does")
-	default:
-		return s, true
-	}
-	return 0, false
-}, schema: object{"type": "string", "pattern": `^([Ss][Ii][Gg])?[A-Za-z][A-Za-z0-9]*$`}}
-
-func shortSignal(s syscall.Signal) string { return strings.TrimPrefix(unix.SignalName(s), "SIG") }
-
-// signalNames are the system's, TERM and its like first: of two that are as near
-// the first one is proposed.
-func signalNames() []string {
-	names := []string{"TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL"}
-	for s := syscall.Signal(1); s < 65; s++ {
-		if name := shortSignal(s); name != "" {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 // fileMode is octal, and says so by its leading 0.
 var fileMode = kind[os.FileMode]{read: func(n node) (os.FileMode, bool) {
 	text, ok := n.text(`an octal mode such as "0660"`)
@@ -244,3 +208,35 @@ var fileMode = kind[os.FileMode]{read: func(n node) (os.FileMode, bool) {
 	}
 	return 0, false
 }, schema: object{"type": []string{"string", "integer"}, "pattern": modePattern}}
+
+// umask is octal, and says so by its leading 0.
+var umask = kind[uint32]{read: func(n node) (uint32, bool) {
+	text, ok := n.text(`an octal mask such as "0027"`)
+	if !ok {
+		return 0, false
+	}
+	mask, err := strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
+	switch {
+	case err != nil || len(text) < 2 || text[0] != '0':
+		n.bad(`must be an octal mask with a leading 0 such as "0027", got %s`, n.kind())
+	case mask > 0o777:
+		n.bad("must be at most 0777, got %s", shorten(text))
+	default:
+		return uint32(mask), true
+	}
+	return 0, false
+}, schema: object{"type": []string{"string", "integer"}, "pattern": `^0o?0*[0-7]{1,3}$`}}
+
+// account is a user or a group.
+var account = kind[string]{read: func(n node) (string, bool) {
+	name, ok := text.read(n)
+	if !ok || strings.Trim(name, "0123456789") != "" {
+		return name, ok
+	}
+	// The last number means "unchanged" to the calls that set ids: setresuid(2).
+	if id, err := strconv.ParseUint(name, 10, 32); err != nil || id == 1<<32-1 {
+		n.bad("must be a name or a number from 0 to 4294967294, got %s", shorten(name))
+		return "", false
+	}
+	return name, true
+}, schema: text.schema}

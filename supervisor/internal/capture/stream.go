@@ -30,6 +30,7 @@ type Stream struct {
 	// Owned by who reads.
 	partial []byte // a line whose end has not come
 	cut     bool   // the last line was broken, and nothing of its rest has come
+	until   func(line []byte) bool
 
 	mu   sync.Mutex
 	tail [][]byte // the last lines, oldest first
@@ -51,6 +52,10 @@ func Pipe(prefix string, to *Sink) (s *Stream, write *os.File, err error) {
 	s = &Stream{reader: newReader(fds[0]), prefix: prefix, to: to, done: make(chan struct{})}
 	return s, os.NewFile(uintptr(fds[1]), "worker-output-write"), nil
 }
+
+// Until has f look at each line, until it returns true. It is called before
+// Start; f is called by who reads and does not wait.
+func (s *Stream) Until(f func(line []byte) bool) { s.until = f }
 
 // Done is closed when the stream has ended.
 func (s *Stream) Done() <-chan struct{} { return s.done }
@@ -149,6 +154,9 @@ func (s *Stream) split(b []byte) {
 func (s *Stream) line(b []byte) {
 	b = bytes.TrimSuffix(b, []byte{'\r'})
 	s.remember(b)
+	if s.until != nil && s.until(b) {
+		s.until = nil
+	}
 	s.to.line(s.prefix, b)
 }
 

@@ -50,7 +50,8 @@ type (
 		ID
 		By time.Duration
 	}
-	// Due: the worker has done its share and is to be replaced when it fits.
+	// Due: the worker has done its share and is to be replaced when it fits. It
+	// need not be said again.
 	Due struct {
 		ID
 		Why string
@@ -67,17 +68,22 @@ type (
 	Order struct {
 		Op         uint64 // comes back in Settled
 		Verb       Verb
-		Slots      []Slot // all of them exist
-		Generation uint64 // not 0: only if it is the slot's newest
+		Slots      []Slot
+		Generation uint64 // not 0: only if it is the one that counts
+		Roll       bool   // Restart: a rollout, even of a single slot
 	}
 	// Resize gives a pool another number of slots. One that is too many is
-	// stopped and, once empty, Gone.
+	// stopped and, once empty, Gone. If it is wanted again before that, it stays,
+	// with a new process. The op waits for the slots that come, go or stay after
+	// all.
 	Resize struct {
 		Op   uint64
 		Pool string
 		To   int
 	}
-	// AddPool makes a pool and starts it.
+	// AddPool makes a pool and starts it, when the pools that it comes after are
+	// up. A pool of that name which is being removed becomes the new one; slots
+	// that are still leaving stay, with new processes.
 	AddPool struct {
 		Op      uint64
 		Pool    string
@@ -86,18 +92,30 @@ type (
 		Policy  *Policy
 		After   []string
 	}
-	// RemovePool stops a pool for good.
+	// RemovePool stops a pool for good. Its slots are Gone one by one.
 	RemovePool struct {
 		Op   uint64
 		Pool string
 	}
-	// Reconfigure gives a pool another policy and, with Roll, replaces its
-	// workers by ones of that version. If one does not become ready the pool
-	// goes back to what it had.
+	// Reconfigure gives a pool another policy and After.
+	//
+	// Without Roll they are of the processes that are there at once; those count
+	// as of the new version.
+	//
+	// With Roll the workers are replaced by ones of that version, slot after
+	// slot; one that the rollout has not come to goes on being restarted from the
+	// version before. Slots in which nothing runs have the new one at once. If a
+	// new worker does not become ready the pool is Reverted: every slot has the
+	// version before again, and workers that run the new one are replaced once
+	// more. One for which that fails too serves on, and it is tried again.
+	//
+	// One that comes while another rolls takes its place: with Roll, what was
+	// rolling ends, and the way back leads to the last version that the whole pool
+	// had. Without, the rollout goes on and brings the newer version instead.
 	Reconfigure struct {
 		Op      uint64
 		Pool    string
-		Version uint64
+		Version uint64 // no other configuration of the pool had it
 		Policy  *Policy
 		After   []string
 		Roll    bool
@@ -132,7 +150,7 @@ type Verb string
 const (
 	Start   Verb = "start"
 	Stop    Verb = "stop"
-	Restart Verb = "restart" // of several slots: a rollout
+	Restart Verb = "restart" // of one slot: at once; of several: a rollout
 )
 
 // Effect is something for the shell to carry out, in order.
@@ -170,9 +188,11 @@ type (
 		Op      uint64
 		Results []Result
 	}
-	// Gone: the slot is no more.
+	// Gone: the slot is no more. If there is one of that name again, it goes on
+	// counting generations where this one has ended.
 	Gone struct{ Slot }
-	// Reverted: a Reconfigure has failed, the pool is back to Version.
+	// Reverted: a Reconfigure has failed, Version is the pool's again. It comes
+	// before the op is Settled.
 	Reverted struct {
 		Pool    string
 		Version uint64
@@ -198,8 +218,8 @@ const (
 	KindState      Kind = "state"      // the slot has come into another state
 	KindExit       Kind = "exit"       // a process has ended
 	KindSuspect    Kind = "suspect"    // a ping was missed, or the beat stands still
-	KindHung       Kind = "hung"       // so often that it counts as unresponsive
-	KindResponsive Kind = "responsive" // it answers again
+	KindHung       Kind = "hung"       // so often, or its watchdog's sign too late, that it counts as unresponsive
+	KindResponsive Kind = "responsive" // it is not any more
 	KindKill       Kind = "kill"       // SIGKILL was sent
 	KindBeside     Kind = "beside"     // a new process starts beside the one that it is to replace
 	KindSwap       Kind = "swap"       // it has taken the place

@@ -13,22 +13,28 @@ import (
 type fake struct {
 	id      ID
 	w       *world
-	policy  *Policy
+	policy  *Policy // of the version, as it was asked for
+	version uint64
 	running bool // the machine has been told so
 	pid     int
 
 	sdk          bool // it says HELLO
+	bad          bool // it is of a version that hardly ever becomes ready
 	silent       bool // it does not answer pings
+	still        bool // its beat stands still
 	deafToDrain  bool
 	deafToSignal bool
 	stuck        int // SIGKILLs that do nothing, as in uninterruptible sleep
 
 	// What the laws remember of it.
 	hello             bool
-	began             time.Time // of its stop as far as can be seen; zero: none
-	starting          time.Time // since when its boot clock runs
+	began             time.Time     // of its stop as far as can be seen; zero: none
+	stopIn            time.Duration // so long it may take, as of its beginning
+	bootBy            time.Time     // when its boot must be over
+	readyAt           time.Time
+	aliveAt           time.Time // its last word to its watchdog
 	drained, signaled bool
-	killed            bool
+	dumped, killed    bool
 	rank              phase // the furthest step of its stop
 }
 
@@ -76,11 +82,11 @@ func (f *fake) later(in time.Duration, ev Event) {
 }
 
 // order answers a Spawn, in its own time.
-func (w *world) order(id ID, p *Policy) *fake {
+func (w *world) order(e Spawn, p *Policy, bad bool) *fake {
 	r := w.rng
 	f := &fake{
-		id: id, w: w, policy: p, pid: 100 + w.seq,
-		sdk: !odds(r, 4), silent: odds(r, 6), deafToDrain: odds(r, 4), deafToSignal: odds(r, 4),
+		id: e.ID, version: e.Version, w: w, policy: p, pid: 100 + w.seq, bad: bad,
+		sdk: !odds(r, 4), silent: odds(r, w.trouble), still: odds(r, w.trouble), deafToDrain: odds(r, 4), deafToSignal: odds(r, 4),
 	}
 	if odds(r, 40) {
 		f.stuck = r.IntN(4)
@@ -89,10 +95,10 @@ func (w *world) order(id ID, p *Policy) *fake {
 	if odds(r, 50) {
 		wait = upTo(r, 2*time.Minute)
 	}
-	if odds(r, 8) {
-		f.later(wait, SpawnFailed{id, "no"})
+	if odds(r, w.trouble) {
+		f.later(wait, SpawnFailed{e.ID, "no"})
 	} else {
-		f.later(wait, Spawned{id, f.pid})
+		f.later(wait, Spawned{e.ID, f.pid})
 	}
 	return f
 }
@@ -100,31 +106,69 @@ func (w *world) order(id ID, p *Policy) *fake {
 // live is what a process that has just started will do of itself.
 func (f *fake) live() {
 	r := f.w.rng
-	if f.sdk {
-		hello := upTo(r, 200*time.Millisecond)
-		if odds(r, 8) {
-			hello = upTo(r, 5*time.Second)
-		}
-		f.later(hello, Greeted{f.id})
-		if !odds(r, 8) {
-			f.later(hello+upTo(r, f.policy.Boot/2), SaidReady{f.id})
-		}
+	if f.policy.Watchdog {
+		f.later(upTo(r, f.policy.Beat), SaidAlive{f.id})
 	}
-	switch r.IntN(8) {
+	if f.bad && !odds(r, 4) {
+		if odds(r, 2) {
+			f.exit(upTo(r, f.policy.Boot))
+		}
+		return
+	}
+	hello := upTo(r, 200*time.Millisecond)
+	if odds(r, 8) {
+		hello = upTo(r, 5*time.Second)
+	}
+	if f.sdk {
+		f.later(hello, Greeted{f.id})
+	}
+	if f.sdk && !odds(r, f.w.trouble) || f.policy.Probed {
+		f.later(hello+upTo(r, f.policy.Boot/2), SaidReady{f.id})
+	}
+	if odds(r, 8) {
+		f.later(upTo(r, f.policy.Boot), Extended{f.id, upTo(r, 2*f.policy.Boot)})
+	}
+	if odds(r, 4) {
+		f.later(upTo(r, 5*time.Minute), Due{f.id, "it has had enough"})
+	}
+	switch r.IntN(f.w.trouble) {
 	case 0:
 		f.exit(upTo(r, time.Millisecond))
-	case 1, 2:
+	case 1:
 		f.exit(upTo(r, f.policy.Boot))
-	case 3, 4:
+	case 2, 3:
 		f.exit(upTo(r, 5*time.Minute))
-	case 5:
+	case 4:
 		f.later(upTo(r, time.Minute), HungUp{f.id, odds(r, 2), "hung up"})
+	case 5:
+		f.later(upTo(r, time.Minute), SaidStopping{f.id})
 	}
 }
 
 // exit is its end, by its own hand. Other words of it may come after.
 func (f *fake) exit(in time.Duration) {
 	f.later(in, Exited{ID: f.id, Code: f.w.rng.IntN(4)})
+}
+
+// fed: its watchdog has had a word, and the next one may come in time.
+func (f *fake) fed() {
+	r := f.w.rng
+	f.aliveAt = f.w.now
+	if f.policy.Watchdog && !odds(r, 4*f.w.trouble) {
+		f.later(upTo(r, f.policy.Beat*17/16), SaidAlive{f.id})
+	}
+}
+
+// pong is its answer to a ping.
+func (f *fake) pong() Event {
+	beat := time.Duration(-1)
+	if f.policy.Beat > 0 {
+		beat = upTo(f.w.rng, f.policy.Beat)
+		if f.still {
+			beat *= 2
+		}
+	}
+	return Ponged{f.id, beat}
 }
 
 // carryOut does to the process what the effect says.
@@ -135,9 +179,9 @@ func (f *fake) carryOut(e Effect) {
 		if f.silent && !odds(r, 8) {
 			return
 		}
-		f.later(upTo(r, f.policy.PingTimeout*5/4), Ponged{f.id, -1})
+		f.later(upTo(r, f.policy.PingTimeout*17/16), f.pong())
 		if odds(r, 8) {
-			f.later(upTo(r, f.policy.PingTimeout*3), Ponged{f.id, -1})
+			f.later(upTo(r, f.policy.PingTimeout*3), f.pong())
 		}
 	case Drain:
 		if !f.deafToDrain {
@@ -159,7 +203,7 @@ func (f *fake) carryOut(e Effect) {
 
 // anyWord is something that a process may say out of turn.
 func anyWord(r *rand.Rand, id ID) Event {
-	switch r.IntN(8) {
+	switch r.IntN(12) {
 	case 0:
 		return Spawned{id, 1}
 	case 1:
@@ -169,9 +213,17 @@ func anyWord(r *rand.Rand, id ID) Event {
 	case 3:
 		return SaidReady{id}
 	case 4:
-		return Ponged{id, -1}
+		return Ponged{id, upTo(r, time.Minute) - 1}
 	case 5:
 		return HungUp{id, odds(r, 2), "hung up"}
+	case 6:
+		return SaidAlive{id}
+	case 7:
+		return SaidStopping{id}
+	case 8:
+		return Extended{id, upTo(r, time.Minute)}
+	case 9, 10:
+		return Due{id, "it has had enough"}
 	}
 	return Exited{ID: id, Code: r.IntN(3)}
 }
@@ -186,15 +238,27 @@ func anyPolicy(r *rand.Rand) *Policy {
 		BackoffMin: pick(10*ms, 100*ms, time.Second), BackoffMax: pick(time.Second, 30*time.Second),
 		Stable: pick(time.Second, 10*time.Second), Budget: []int{-1, 0, 1, 5, 20}[r.IntN(5)], Window: pick(time.Second, time.Minute, time.Hour),
 		StopSignal: syscall.SIGTERM, StopTimeout: pick(100*ms, 3*time.Second, 10*time.Second),
+		RestartEvery: pick(0, 500*ms, 5*time.Second), RestartBurst: 1 + r.IntN(3),
+		Surge: r.IntN(3), Unavailable: r.IntN(3), Soak: pick(0, 0, 500*ms, 3*time.Second),
+		Age: pick(0, 0, 20*time.Second, 10*time.Minute), Jitter: []float64{0, 0.1, 1}[r.IntN(3)], MinReady: r.IntN(4),
 	}
-	switch r.IntN(3) {
+	switch r.IntN(4) {
 	case 0:
 		p.Auto = true
 	case 1:
 		p.Alive = true
+	case 2:
+		p.Probed = true
 	}
 	if odds(r, 3) {
 		p.GiveUp = []int{3}
+	}
+	if odds(r, 3) {
+		p.Beat = pick(300*ms, 5*time.Second)
+		p.Watchdog = odds(r, 2)
+	}
+	if odds(r, 3) {
+		p.Dump = syscall.SIGQUIT
 	}
 	return p
 }

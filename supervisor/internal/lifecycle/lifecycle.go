@@ -5,12 +5,19 @@
 //
 // What it holds (the laws):
 //
-//   - a slot never has two live processes; an event of another generation than
-//     the live one changes nothing;
+//   - a slot never has two live processes, but for the one that a rollout has
+//     started beside the old, or has put in its place while the old one goes;
+//     an event of a generation that is not there changes nothing;
 //   - a stop always ends: DRAIN, signal, SIGKILL, each with a deadline;
 //   - what the operator wants (up, down) is kept apart from what is;
-//   - a restart of a pool goes one slot at a time and stops at the first that
-//     does not become ready.
+//   - a rollout has no more processes beside the old ones, and no more ready
+//     ones missing, than its pool allows; it ends at the first that does not
+//     become ready, what serves goes on serving, and a configuration that it
+//     was to bring is taken back;
+//   - no more of a pool's workers than one are recycled at once;
+//   - restarts that nobody asked for keep within the slot's budget and within
+//     the pool's rate; what an operator asks for is exempt from both;
+//   - pools start after those they come after, and stop before them.
 package lifecycle
 
 import (
@@ -81,10 +88,10 @@ type Policy struct {
 	StopTimeout time.Duration
 
 	// Of the whole pool.
-	RestartEvery time.Duration // a restart that nobody asked for, on average; 0: no limit
-	RestartBurst int           // so many at once
+	RestartEvery time.Duration // one restart that nobody asked for, on average; 0: no limit
+	RestartBurst int           // so many at once; in any time t no more than Burst + t/Every
 	Surge        int           // workers beside the configured number while a rollout is under way
-	Unavailable  int           // ready workers that may be missing because of one
+	Unavailable  int           // ready workers that may be missing because of one; with Surge 0 at least 1
 	Soak         time.Duration // a new worker must stay ready so long before the next is replaced
 	Age          time.Duration // after which a worker is replaced, ± Jitter; 0: never
 	Jitter       float64       // a share of Age, 0 to 1
@@ -98,9 +105,10 @@ const (
 	parting = time.Second
 	// killAgain is how often SIGKILL is repeated for a process that will not go.
 	killAgain = 5 * time.Second
-	// dumping is the longest that a hung worker has to write its dump.
+	// maxDump is the longest that a hung worker has to write its dump.
 	maxDump = 5 * time.Second
-	// recycleAgain is how long a worker stays whose replacement did not come up.
+	// recycleAgain is how long a worker stays at least whose replacement did not
+	// come up.
 	recycleAgain = time.Minute
 )
 
@@ -139,7 +147,7 @@ type View struct {
 	Since      time.Time
 	Reason     string
 	Generation uint64 // of the process that counts; 0: there was none
-	Version    uint64 // of the configuration it was spawned from
+	Version    uint64 // of the configuration that it runs by
 	PID        int    // 0: none runs
 	Next       uint64 // generation that is to take its place; 0: none
 	Old        uint64 // generation whose place it has taken and that is still there; 0: none

@@ -18,6 +18,8 @@ type Machine struct {
 	stopping bool           // a Shutdown has come
 	finished bool
 	ops      map[uint64]*op
+	// generations is the last one given out in each slot that is Gone.
+	generations map[Slot]uint64
 
 	// Of the step at hand.
 	now     time.Time
@@ -28,7 +30,7 @@ type Machine struct {
 // New makes a machine whose chance is drawn from chance, in [0, 1).
 func New(chance func() float64) *Machine {
 	return &Machine{
-		slots: map[Slot]*slot{}, pools: map[string]*pool{}, chance: chance, ops: map[uint64]*op{},
+		slots: map[Slot]*slot{}, pools: map[string]*pool{}, chance: chance, ops: map[uint64]*op{}, generations: map[Slot]uint64{},
 	}
 }
 
@@ -39,14 +41,15 @@ func (m *Machine) Add(id Slot, p *Policy, now time.Time) {
 	m.addSlot(m.poolOf(id.Pool, p), id.N)
 }
 
-// Order makes pool come after the pools named: it is started when they are up,
-// and stopped before they are.
+// Order makes pool, which has been added, come after the pools named: it is
+// started when they are up, and stopped before they are.
 func (m *Machine) Order(pool string, after []string) { m.pools[pool].after = after }
 
 func (m *Machine) addSlot(p *pool, n int) *slot {
 	s := &slot{
 		m: m, id: Slot{p.name, n}, pool: p, policy: p.policy, version: p.version,
-		want: Up, state: Stopped, since: m.now, reason: "not started yet", heapIndex: -1,
+		want: Up, state: Stopped, since: m.now, reason: "not started yet",
+		generation: m.generations[Slot{p.name, n}], heapIndex: -1,
 	}
 	m.slots[s.id] = s
 	m.order = append(m.order, s)
@@ -100,7 +103,7 @@ func (m *Machine) hear(ev Event) {
 	case Spawned:
 		m.process(ev.ID, func(p *proc) { p.spawned(ev.PID) })
 	case SpawnFailed:
-		m.process(ev.ID, func(p *proc) { p.ended(Exit{Code: -1, Err: ev.Err}) })
+		m.process(ev.ID, func(p *proc) { p.notSpawned(ev.Err) })
 	case Exited:
 		m.process(ev.ID, func(p *proc) { p.ended(Exit{Code: ev.Code, Signal: ev.Signal, Core: ev.Core}) })
 	case Greeted:
@@ -110,7 +113,7 @@ func (m *Machine) hear(ev Event) {
 	case Ponged:
 		m.process(ev.ID, func(p *proc) { p.ponged(ev.Beat) })
 	case SaidAlive:
-		m.process(ev.ID, (*proc).armWatch)
+		m.process(ev.ID, (*proc).saidAlive)
 	case SaidStopping:
 		m.process(ev.ID, (*proc).saidStopping)
 	case Extended:
@@ -130,7 +133,7 @@ func (m *Machine) process(id ID, act func(*proc)) {
 		return
 	}
 	for _, p := range s.procs() {
-		if p.id.Generation == id.Generation {
+		if p != nil && p.id.Generation == id.Generation {
 			m.touch(s)
 			act(p)
 			return
@@ -138,18 +141,25 @@ func (m *Machine) process(id ID, act func(*proc)) {
 	}
 }
 
-// follow does what the step has made possible.
+// follow does what the step has made possible. Pools are released last: the
+// rest can make a pool up, and a release can't.
 func (m *Machine) follow() {
+	gone := false
+	for _, p := range m.inOrder {
+		p.roll()
+		if p.shrinking {
+			p.shrink()
+			gone = gone || m.pools[p.name] != p
+		}
+	}
+	if gone {
+		m.inOrder = slices.DeleteFunc(m.inOrder, func(p *pool) bool { return m.pools[p.name] != p })
+	}
 	for _, p := range m.inOrder {
 		if p.held {
 			p.release()
 		}
-		p.roll()
-		if p.shrinking {
-			p.remove()
-		}
 	}
-	m.inOrder = slices.DeleteFunc(m.inOrder, func(p *pool) bool { return m.pools[p.name] != p })
 	if m.stopping {
 		m.stopNext()
 		m.finish()

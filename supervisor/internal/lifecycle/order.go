@@ -11,12 +11,11 @@ type op struct {
 
 // waiter is a slot's part in an op.
 type waiter struct {
-	op    *op
-	index int    // in op.results
-	down  bool   // it waits for Stopped, else for Ready
-	after uint64 // the generation must be newer than this
-	// version, if not 0, is the one that the process must be of.
-	version uint64
+	op     *op
+	index  int    // in op.results
+	down   bool   // it waits for Stopped, else for Ready
+	after  uint64 // the generation must be newer than this
+	rolled bool   // the rollout that is to reach the slot answers, unless that is wanted down
 }
 
 // open begins an op. It is not settled before begun is called.
@@ -49,39 +48,80 @@ func (m *Machine) take(o Order) {
 	rolling := map[*pool]*rollout{}
 	for _, id := range o.Slots {
 		s := m.slots[id]
+		if s == nil {
+			op.add(Result{id, OutcomeFailed, "there is no such slot"})
+			continue
+		}
 		m.touch(s)
-		switch {
-		case o.Generation != 0 && o.Generation != s.shown():
-			op.add(Result{id, OutcomeStale, fmt.Sprintf("%v is gone, %v is there", ID{id, o.Generation}, ID{id, s.shown()})})
-		case m.stopping && o.Verb != Stop:
-			op.add(Result{id, OutcomeFailed, "the supervisor is shutting down"})
-		case o.Verb == Start && s.want == Up && s.state == Ready:
-			op.add(Result{id, OutcomeUnchanged, "it is up"})
-		case o.Verb == Start:
-			s.await(op, waiter{})
-			s.setUp()
-		case o.Verb == Stop && s.state == Stopped && s.want == Down:
-			op.add(Result{id, OutcomeUnchanged, "it is down"})
-		case o.Verb == Stop:
-			s.await(op, waiter{down: true})
-			s.setDown("stopped by hand")
-		case len(o.Slots) == 1: // named itself: replaced, or started, at once
-			s.await(op, waiter{after: s.generation})
-			s.replace("restarted by hand")
-		case s.want == Down:
-			op.add(Result{id, OutcomeUnchanged, "it is stopped, and stays so until it is started"})
-		default:
-			s.await(op, waiter{after: s.generation})
-			r := rolling[s.pool]
-			if r == nil {
-				r = &rollout{op: op, pool: s.pool, why: "restarted by hand"}
-				rolling[s.pool] = r
-				s.pool.rollouts = append(s.pool.rollouts, r)
-			}
-			r.slots = append(r.slots, s)
+		if o.Verb == Restart && (o.Roll || len(o.Slots) > 1) {
+			s.takeRoll(op, o, rolling)
+		} else {
+			s.take(op, o)
 		}
 	}
 	m.begun(op)
+}
+
+// take does what the order asks for at once.
+func (s *slot) take(op *op, o Order) {
+	outcome, text := s.refuses(o)
+	switch {
+	case outcome != "":
+		op.add(Result{s.id, outcome, text})
+	case o.Verb == Start && s.want == Up && s.state == Ready:
+		op.add(Result{s.id, OutcomeUnchanged, "it is up"})
+	case o.Verb == Start:
+		s.await(op, waiter{})
+		s.setUp("started by hand")
+	case o.Verb == Stop && s.state == Stopped && s.want == Down:
+		op.add(Result{s.id, OutcomeUnchanged, "it is down"})
+	case o.Verb == Stop:
+		s.await(op, waiter{down: true})
+		s.setDown("stopped by hand")
+	default: // what a rollout has started beside it already will do
+		s.await(op, waiter{after: s.shown()})
+		s.forgive()
+		s.replace("restarted by hand")
+	}
+}
+
+// takeRoll puts the slot into the op's rollout of its pool.
+func (s *slot) takeRoll(op *op, o Order, rolling map[*pool]*rollout) {
+	outcome, text := s.refuses(o)
+	switch {
+	case outcome != "":
+	case s.want == Down:
+		outcome, text = OutcomeUnchanged, "it is stopped, and stays so until it is started"
+	case s.waits:
+		outcome, text = OutcomeUnchanged, s.pool.waiting()
+	}
+	if outcome != "" {
+		op.add(Result{s.id, outcome, text})
+		return
+	}
+	s.await(op, waiter{after: s.generation, rolled: true})
+	r := rolling[s.pool]
+	if r == nil {
+		r = &rollout{pool: s.pool, aim: restarting, op: op, why: "restarted by hand"}
+		rolling[s.pool] = r
+		s.pool.rollouts = append(s.pool.rollouts, r)
+	}
+	r.slots = append(r.slots, s)
+}
+
+// refuses says why the order can't be done; "": it can.
+func (s *slot) refuses(o Order) (Outcome, string) {
+	switch {
+	case o.Generation != 0 && o.Generation != s.shown():
+		return OutcomeStale, fmt.Sprintf("%v is gone, %v is there", ID{s.id, o.Generation}, ID{s.id, s.shown()})
+	case o.Verb == Stop:
+		return "", ""
+	case s.m.stopping:
+		return OutcomeFailed, "the supervisor is shutting down"
+	case s.leaving:
+		return OutcomeFailed, "it is being removed"
+	}
+	return "", ""
 }
 
 // answer gives the slot's result of an op.
@@ -114,17 +154,28 @@ func (s *slot) settle() {
 	s.waiters = waiting
 }
 
-func (s *slot) judge(w waiter) (o Outcome, text string, over bool) {
-	if w.down {
-		if s.want == Up {
-			return OutcomeFailed, "it was started meanwhile", true
+// answerAll answers the waiters for whom of is true.
+func (s *slot) answerAll(of func(waiter) bool, o Outcome, text string) {
+	waiting := s.waiters[:0]
+	for _, w := range s.waiters {
+		if of(w) {
+			s.answer(w, o, text)
+		} else {
+			waiting = append(waiting, w)
 		}
+	}
+	s.waiters = waiting
+}
+
+func (s *slot) judge(w waiter) (o Outcome, text string, over bool) {
+	switch {
+	case w.down && s.want == Up:
+		return OutcomeFailed, "it was started meanwhile", true
+	case w.down:
 		return OutcomeDone, "", s.state == Stopped
-	}
-	if s.want == Down {
+	case s.want == Down:
 		return OutcomeFailed, "it was stopped meanwhile", true
-	}
-	if s.shown() <= w.after || w.version != 0 && s.proc != nil && s.proc.version != w.version {
+	case w.rolled, s.shown() <= w.after:
 		return "", "", false
 	}
 	switch s.state {
@@ -135,8 +186,8 @@ func (s *slot) judge(w waiter) (o Outcome, text string, over bool) {
 	case Backoff, Failed:
 		return OutcomeFailed, fmt.Sprintf("%s: %s", s.state, s.reason), true
 	}
-	// A new process that has already been replaced by the next one has failed.
-	if s.proc != nil && s.proc.asked && s.proc.fault {
+	// A new process that is to go by its own fault has failed.
+	if p := s.proc; p != nil && p.asked && p.fault && !p.replaced {
 		return OutcomeFailed, s.reason, true
 	}
 	return "", "", false

@@ -1,26 +1,22 @@
 package lifecycle
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // pool is what the slots of one name have in common.
 type pool struct {
 	m       *Machine
 	name    string
-	policy  *Policy // of slots that are not reached by a rollout of another
+	policy  *Policy // of slots that no rollout brings another to
 	version uint64
-	slots   []*slot // by number, without gaps but for those leaving
+	slots   []*slot // by number, without gaps; those that are leaving at the end
 	after   []string
 
-	held      bool // Boot waits for the pools that it comes after
+	held      bool // it waits for the pools that it comes after; so do the slots that say so
 	leaving   bool // RemovePool has come
 	shrinking bool // some slots are leaving
 	rollouts  []*rollout
-	// arrival is the theoretical arrival time of the next restart that nobody
-	// asked for: a token bucket, kept as in the generic cell rate algorithm.
-	arrival time.Time
+	dues      []*slot // to be recycled, one by one; some need it no more
+	bucket
 }
 
 func (m *Machine) poolOf(name string, p *Policy) *pool {
@@ -33,32 +29,45 @@ func (m *Machine) poolOf(name string, p *Policy) *pool {
 	return made
 }
 
+// boot starts the pools that come after none, and holds the others.
 func (m *Machine) boot() {
 	for _, p := range m.inOrder {
-		p.start()
+		p.held = p.waitsFor() != ""
+		for _, s := range p.slots {
+			if s.want == Up && s.proc == nil && s.state == Stopped {
+				m.touch(s)
+				s.enter("")
+			}
+		}
 	}
 }
 
-// start spawns what is wanted up, or holds it until the pools before are up.
-func (p *pool) start() {
-	before := p.waitsFor()
-	p.held = before != ""
-	for _, s := range p.slots {
-		if s.want == Down || s.proc != nil || s.state == Done {
-			continue
-		}
-		if p.held {
-			s.become(Stopped, "waits for pool "+before)
-			continue
-		}
-		s.spawn("")
+// enter starts a slot of a pool that is not held. In one that is, it waits.
+func (s *slot) enter(why string) {
+	s.want = Up
+	if !s.pool.held {
+		s.spawn(why)
+		return
 	}
+	s.waits = true
+	s.vacant("")
 }
 
-// release starts a held pool when its time has come.
+// release starts a held pool when its time has come. While what it waits for is
+// not on its way, nobody need wait for its slots.
 func (p *pool) release() {
-	if !p.m.stopping && p.waitsFor() == "" {
-		p.start()
+	p.held = p.waitsFor() != ""
+	stuck := p.stuck(len(p.m.pools))
+	for _, s := range p.slots {
+		switch {
+		case !s.waits:
+		case stuck:
+			s.answerAll(func(w waiter) bool { return !w.down }, OutcomeFailed, p.waiting())
+		case p.held:
+		default:
+			p.m.touch(s)
+			s.setUp("")
+		}
 	}
 }
 
@@ -72,36 +81,48 @@ func (p *pool) waitsFor() string {
 	return ""
 }
 
+// waiting says what a held slot waits for.
+func (p *pool) waiting() string { return "waits for pool " + p.waitsFor() }
+
 // up: as many are ready, or done, as the pools after it need.
 func (p *pool) up() bool {
-	n := 0
+	return p.enough(func(s *slot) bool { return s.state == Ready || s.state == Done })
+}
+
+// stuck: held by a pool that is not on its way up. depth ends the walk through
+// pools that come after one another in a ring.
+func (p *pool) stuck(depth int) bool {
+	return p.held && (depth == 0 || slices.ContainsFunc(p.after, func(name string) bool {
+		b := p.m.pools[name]
+		return b != nil && !b.coming(depth-1)
+	}))
+}
+
+// coming: it is up or on its way there, as far as its slots show.
+func (p *pool) coming(depth int) bool {
+	return !p.stuck(depth) && p.enough(func(s *slot) bool {
+		return s.waits || s.state != Stopped && s.state != Backoff && s.state != Failed
+	})
+}
+
+// enough: f holds for as many slots as the pools after it need.
+func (p *pool) enough(f func(*slot) bool) bool {
+	n, of := 0, 0
 	for _, s := range p.slots {
-		if s.state == Ready || s.state == Done {
+		if s.leaving {
+			continue
+		}
+		of++
+		if s.want == Up && f(s) {
 			n++
 		}
 	}
-	return n >= min(max(p.policy.MinReady, 1), len(p.slots))
+	return n >= min(max(p.policy.MinReady, 1), of)
 }
 
 // empty: no process is left.
 func (p *pool) empty() bool {
-	return !slices.ContainsFunc(p.slots, func(s *slot) bool { return s.occupied() })
-}
-
-// admit is how long a restart that nobody asked for must wait for the pool's
-// bucket. It takes the token.
-func (p *pool) admit() time.Duration {
-	every := p.policy.RestartEvery
-	if every <= 0 {
-		return 0
-	}
-	now := p.m.now
-	if p.arrival.Before(now) {
-		p.arrival = now
-	}
-	wait := p.arrival.Sub(now) - time.Duration(max(p.policy.RestartBurst, 1)-1)*every
-	p.arrival = p.arrival.Add(every)
-	return max(wait, 0)
+	return !slices.ContainsFunc(p.slots, (*slot).occupied)
 }
 
 // shutdown wants everything down, pools before those that they come after. With
@@ -121,23 +142,43 @@ func (m *Machine) shutdown(now bool) {
 		m.touch(s)
 		s.setDown("shutdown")
 		for _, p := range s.procs() {
-			p.kill("shutdown at once")
+			if p != nil {
+				p.kill("shutdown at once")
+			}
 		}
 	}
 }
 
-// stopNext stops the pools that no pool with a process left comes after.
+// stopNext stops the pools that no pool with a process left comes after. Where
+// that is none, as they come after one another in a ring, it stops them all.
 func (m *Machine) stopNext() {
+	going := false
 	for _, p := range m.inOrder {
-		needed := slices.ContainsFunc(m.inOrder, func(q *pool) bool { return slices.Contains(q.after, p.name) && !q.empty() })
-		if needed {
-			continue
+		if !m.needed(p) {
+			p.setDown("shutdown")
+			going = going || !p.empty()
 		}
-		for _, s := range p.slots {
-			if s.want == Up {
-				m.touch(s)
-				s.setDown("shutdown")
-			}
+	}
+	if going {
+		return
+	}
+	for _, p := range m.inOrder {
+		p.setDown("shutdown")
+	}
+}
+
+// needed: a pool that comes after p has a process left.
+func (m *Machine) needed(p *pool) bool {
+	return slices.ContainsFunc(m.inOrder, func(q *pool) bool {
+		return q != p && slices.Contains(q.after, p.name) && !q.empty()
+	})
+}
+
+func (p *pool) setDown(why string) {
+	for _, s := range p.slots {
+		if s.want == Up {
+			p.m.touch(s)
+			s.setDown(why)
 		}
 	}
 }
@@ -149,129 +190,4 @@ func (m *Machine) finish() {
 	}
 	m.finished = true
 	m.emit(Finished{})
-}
-
-// resize starts what is missing and stops what is too much.
-func (m *Machine) resize(e Resize) {
-	p := m.pools[e.Pool]
-	op := m.open(e.Op)
-	if m.stopping {
-		op.add(Result{Slot{e.Pool, 1}, OutcomeFailed, "the supervisor is shutting down"})
-	} else {
-		p.resize(op, e.To)
-	}
-	m.begun(op)
-}
-
-func (p *pool) resize(op *op, to int) {
-	m := p.m
-	for _, s := range slices.Clone(p.slots) {
-		m.touch(s)
-		switch {
-		case s.id.N > to:
-			s.leaving, p.shrinking = true, true
-			s.await(op, waiter{down: true})
-			s.setDown("scaled down")
-		case s.leaving:
-			s.leaving = false
-			s.await(op, waiter{})
-			s.setUp()
-		}
-	}
-	for n := len(p.slots) + 1; n <= to; n++ {
-		s := m.addSlot(p, n)
-		m.touch(s)
-		s.await(op, waiter{})
-		if !p.held {
-			s.spawn("scaled up")
-		}
-	}
-}
-
-// remove takes out the empty slots that are leaving, from the end.
-func (p *pool) remove() {
-	for len(p.slots) > 0 {
-		s := p.slots[len(p.slots)-1]
-		if !s.leaving {
-			p.shrinking = false
-			return
-		}
-		if s.occupied() || s.state != Stopped {
-			return
-		}
-		p.slots = p.slots[:len(p.slots)-1]
-		delete(p.m.slots, s.id)
-		p.m.timers.set(s, time.Time{})
-		p.m.order = slices.DeleteFunc(p.m.order, func(o *slot) bool { return o == s })
-		p.m.emit(Gone{s.id})
-	}
-	p.shrinking = false
-	if p.leaving {
-		delete(p.m.pools, p.name)
-	}
-}
-
-func (m *Machine) addPool(e AddPool) {
-	op := m.open(e.Op)
-	p := m.poolOf(e.Pool, e.Policy)
-	p.policy, p.version, p.after, p.leaving = e.Policy, e.Version, e.After, false
-	if m.stopping {
-		op.add(Result{Slot{e.Pool, 1}, OutcomeFailed, "the supervisor is shutting down"})
-	} else {
-		p.held = p.waitsFor() != ""
-		p.resize(op, e.Slots)
-	}
-	m.begun(op)
-}
-
-func (m *Machine) removePool(e RemovePool) {
-	op := m.open(e.Op)
-	if p := m.pools[e.Pool]; p != nil {
-		p.leaving = true
-		p.resize(op, 0)
-	}
-	m.begun(op)
-}
-
-// reconfigure gives the slots the new policy; with Roll they get the version
-// one after the other, each when its turn comes.
-func (m *Machine) reconfigure(e Reconfigure) {
-	op := m.open(e.Op)
-	p := m.pools[e.Pool]
-	p.after = e.After
-	switch {
-	case m.stopping:
-		op.add(Result{Slot{e.Pool, 1}, OutcomeFailed, "the supervisor is shutting down"})
-	case !e.Roll:
-		p.policy, p.version = e.Policy, e.Version
-		for _, s := range p.slots {
-			m.touch(s)
-			s.policy, s.version = e.Policy, e.Version
-		}
-	default:
-		p.rollTo(op, e)
-	}
-	m.begun(op)
-}
-
-func (p *pool) rollTo(op *op, e Reconfigure) {
-	r := &rollout{pool: p, op: op, why: "the configuration has changed", policy: e.Policy, version: e.Version, from: p.policy, fromVersion: p.version}
-	for _, s := range p.slots {
-		p.m.touch(s)
-		if s.leaving {
-			continue
-		}
-		if s.want == Down || !s.occupied() && s.state != Backoff {
-			s.policy, s.version = e.Policy, e.Version // nothing runs that could be replaced
-			if s.want == Up && s.state == Failed {
-				s.await(op, waiter{})
-				s.setUp()
-			}
-			continue
-		}
-		s.await(op, waiter{after: s.generation, version: e.Version})
-		r.slots = append(r.slots, s)
-	}
-	p.policy, p.version = e.Policy, e.Version
-	p.rollouts = append(p.rollouts, r)
 }

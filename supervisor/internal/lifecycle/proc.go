@@ -24,20 +24,22 @@ const (
 type proc struct {
 	slot    *slot
 	id      ID
+	policy  *Policy // of the version
 	version uint64
 	phase   phase
 	pid     int // 0 while ordered
 
-	orderedAt, spawnedAt, readyAt time.Time
+	spawnedAt, readyAt time.Time
 
-	hello bool // it has said HELLO
-	ready bool // it has been ready at least once
+	hello bool   // it has said HELLO
+	ready bool   // it has been ready at least once
+	due   string // why it is to be recycled; empty: it is not
 
 	// Timers; zero: not armed.
 	deadline time.Time // of the phase
 	aliveAt  time.Time // when living so long makes it ready
 	soakedAt time.Time // when it has been ready for as long as a rollout asks
-	ageAt    time.Time // when it is old enough to be replaced
+	ageAt    time.Time // when it is old enough to be recycled, or when that is tried again
 	watch              // those of its health
 
 	// Of its stop.
@@ -49,8 +51,7 @@ type proc struct {
 	killAt   time.Time // the one deadline of the whole stop
 }
 
-func (p *proc) policy() *Policy { return p.slot.policy }
-func (p *proc) now() time.Time  { return p.slot.m.now }
+func (p *proc) now() time.Time { return p.slot.m.now }
 
 // counts: it is the process whose state is the slot's.
 func (p *proc) counts() bool { return p.slot.proc == p }
@@ -81,9 +82,22 @@ func (p *proc) spawned(pid int) {
 		p.beginStop()
 		return
 	}
-	p.deadline = p.now().Add(p.policy().Boot)
-	if p.policy().Auto || p.policy().Alive {
-		p.aliveAt = p.now().Add(min(plainAlive, p.policy().Boot))
+	p.deadline = p.now().Add(p.policy.Boot)
+	p.armAlive()
+}
+
+// armAlive sets when living so long makes it ready, where that is enough.
+func (p *proc) armAlive() {
+	p.aliveAt = time.Time{}
+	if p.policy.Alive || p.policy.Auto && !p.hello {
+		p.aliveAt = p.spawnedAt.Add(min(plainAlive, p.policy.Boot))
+	}
+}
+
+// notSpawned: there is no process.
+func (p *proc) notSpawned(why string) {
+	if p.phase == ordered {
+		p.ended(Exit{Code: -1, Err: why})
 	}
 }
 
@@ -94,12 +108,12 @@ func (p *proc) greeted() {
 		return
 	}
 	p.hello = true
-	if p.policy().Auto {
+	if p.policy.Auto {
 		p.aliveAt = time.Time{}
 		if p.phase == serving {
+			p.disarm()
 			p.phase, p.ready = booting, false
-			p.deadline = p.now().Add(p.policy().Boot)
-			p.soakedAt, p.ageAt = time.Time{}, time.Time{}
+			p.deadline = p.now().Add(p.policy.Boot)
 			p.become(Starting, "it has said HELLO and is awaited to say READY")
 		}
 	}
@@ -110,22 +124,44 @@ func (p *proc) greeted() {
 
 // saidReady counts where it is the worker's, or its probe's, to say.
 func (p *proc) saidReady() {
-	if p.phase == booting && (p.hello || p.policy().Probed) && !p.policy().Alive {
+	if p.phase == booting && (p.hello || p.policy.Probed) && !p.policy.Alive {
 		p.becomeReady()
 	}
 }
 
 func (p *proc) becomeReady() {
-	pol := p.policy()
 	p.phase, p.ready, p.readyAt = serving, true, p.now()
 	p.deadline, p.aliveAt = time.Time{}, time.Time{}
-	if pol.Age > 0 {
-		spread := 1 + pol.Jitter*(2*p.slot.m.chance()-1)
-		p.ageAt = p.now().Add(time.Duration(float64(pol.Age) * spread))
-	}
+	p.armAge()
 	p.armPing(p.now())
 	p.armWatch()
 	p.become(Ready, "")
+	p.queue()
+}
+
+// armAge draws how old it may become.
+func (p *proc) armAge() {
+	p.ageAt = time.Time{}
+	if age := p.policy.Age; age > 0 {
+		spread := 1 + p.policy.Jitter*(2*p.slot.m.chance()-1)
+		p.ageAt = p.readyAt.Add(time.Duration(float64(age) * spread))
+	}
+}
+
+// amend has the process go by another policy from now on. What it has been
+// given time for already keeps that time.
+func (p *proc) amend(to *Policy, version uint64) {
+	was := p.policy
+	p.policy, p.version = to, version
+	switch p.phase {
+	case booting:
+		p.armAlive()
+	case serving:
+		if (was.Age != to.Age || was.Jitter != to.Jitter) && p.due == "" {
+			p.armAge()
+		}
+		p.amendWatch()
+	}
 }
 
 // soaked: it has been ready for as long as a rollout asks. While it has not, a
@@ -134,7 +170,7 @@ func (p *proc) soaked() bool {
 	if p.phase != serving {
 		return false
 	}
-	if at := p.readyAt.Add(p.policy().Soak); at.After(p.now()) {
+	if at := p.readyAt.Add(p.policy.Soak); at.After(p.now()) {
 		p.soakedAt = at
 		p.slot.m.touch(p.slot)
 		return false
@@ -170,21 +206,12 @@ func (p *proc) fire() {
 	}
 	s.due(&p.soakedAt) // the pool's rollout looks at it in this step
 	if s.due(&p.ageAt) {
-		p.recycle(fmt.Sprintf("it is %v old", p.now().Sub(p.readyAt).Round(time.Second)))
+		p.recycle(fmt.Sprintf("it has been ready for %v", p.now().Sub(p.readyAt).Round(time.Second)))
 	}
 	p.fireWatch()
 	if s.due(&p.deadline) {
 		p.overdue()
 	}
-}
-
-// recycle has the process replaced when its pool's rollouts come to it.
-func (p *proc) recycle(why string) {
-	s := p.slot
-	if p.phase != serving || !p.counts() || s.want == Down || s.m.stopping || p.now().Before(s.recycleNot) || s.pool.reaches(s) {
-		return
-	}
-	s.pool.rollouts = append(s.pool.rollouts, &rollout{pool: s.pool, slots: []*slot{s}, why: "recycled: " + why, recycle: true})
 }
 
 // overdue: the phase has lasted too long.
@@ -195,7 +222,7 @@ func (p *proc) overdue() {
 	case parted, draining, dumping:
 		p.terminate()
 	case terminating:
-		p.kill(fmt.Sprintf("still there %v after the stop began", p.policy().StopTimeout))
+		p.kill(fmt.Sprintf("still there %v after the stop began", p.policy.StopTimeout))
 	case killing:
 		p.kill(fmt.Sprintf("still there after SIGKILL, pid %d", p.pid))
 	}
@@ -213,32 +240,19 @@ func (p *proc) ended(e Exit) {
 	}
 	s.lastExit = &e
 	p.announce(KindExit, "%v after %v", e, e.Uptime.Round(time.Millisecond))
+	s.died = e.String()
+	if p.why != "" {
+		s.died = p.why + ", " + s.died
+	}
 	switch p {
 	case s.proc:
 		s.proc = nil
-		s.vacated(p, e)
-	case s.next:
+		s.vacated(p, e, s.died)
+	case s.next: // the rollout that wanted it finds out
 		s.next = nil
-		s.nextFailed(p, e)
+		s.vacant(p.why)
 	case s.old:
 		s.old = nil
-		if s.want == Down && !s.occupied() {
-			s.become(Stopped, p.why)
-		}
-	}
-}
-
-// nextFailed: the rollout that wanted it finds out; here only what it died of
-// is kept, and a slot that is wanted down and has become empty.
-func (s *slot) nextFailed(p *proc, e Exit) {
-	s.nextDied = e.String()
-	if p.why != "" {
-		s.nextDied = p.why + ", " + s.nextDied
-	}
-	if s.want == Down && !s.occupied() {
-		s.become(Stopped, p.why)
-	}
-	if s.want == Up && s.proc == nil && s.state != Backoff && s.state != Failed && s.state != Done {
-		s.vacated(p, e)
+		s.vacant(p.why)
 	}
 }

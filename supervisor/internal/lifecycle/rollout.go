@@ -7,200 +7,217 @@ import (
 
 // rollout replaces the processes of some slots of a pool, a few at a time: a
 // new one beside the old (Surge) or in its place (Unavailable). The next slot's
-// turn comes when the one before is ready and has stayed so (Soak). The first
-// new process that does not become so ends the rollout, and what still served
-// goes on serving.
+// turn comes when the one before is ready, has stayed so (Soak) and the old
+// process is gone. The first new process that does not become so ends the
+// rollout, and what still serves goes on serving.
 type rollout struct {
 	pool  *pool
+	aim   aim
 	op    *op // nil: nobody waits for it
 	why   string
 	slots []*slot // to come
 	turns []*turn // being replaced
 	done  int
 
-	recycle bool // a worker has done its share
-	// version, if not 0, is what a Reconfigure brings; the rest is what was.
-	version, fromVersion uint64
+	// Of changing: what it brings, and what was.
 	policy, from         *Policy
+	version, fromVersion uint64
 }
 
-// turn is one slot's replacement under way.
-type turn struct {
-	slot       *slot
-	generation uint64 // of the process that replaces
-	beside     bool
-}
+// aim is what a rollout is for, and so which slots need it.
+type aim uint8
+
+const (
+	restarting aim = iota // on an operator's word
+	recycling             // a worker has done its share
+	changing              // a Reconfigure
+	reverting             // of a Reconfigure that has failed
+)
 
 // roll moves the pool's first rollout as far as it can go in this step; the
-// next one waits for it.
+// next one waits for it. With none left it is a worker's turn to be recycled.
 func (p *pool) roll() {
-	for len(p.rollouts) > 0 {
+	for {
+		if len(p.rollouts) == 0 && !p.m.stopping {
+			p.recycleNext()
+		}
+		if len(p.rollouts) == 0 {
+			return
+		}
 		r := p.rollouts[0]
 		if p.m.stopping {
 			r.stopBeside("shutdown")
-			r.slots, r.turns = nil, nil
+			r.slots, r.turns = nil, nil // what waits for them is answered when they are stopped
 		}
 		r.step()
 		if len(r.turns) > 0 || len(r.slots) > 0 {
 			return
 		}
-		p.rollouts[0] = nil
-		p.rollouts = p.rollouts[1:]
+		p.rollouts = slices.Delete(p.rollouts, 0, 1)
 	}
-}
-
-// reaches: a rollout has s before it or at hand.
-func (p *pool) reaches(s *slot) bool {
-	return slices.ContainsFunc(p.rollouts, func(r *rollout) bool {
-		return slices.Contains(r.slots, s) || slices.ContainsFunc(r.turns, func(t *turn) bool { return t.slot == s })
-	})
 }
 
 func (r *rollout) step() {
-	going := r.turns[:0]
-	for i, t := range r.turns {
-		state, why := t.judge()
+	for i := 0; i < len(r.turns); {
+		t := r.turns[i]
+		state, text := t.judge()
+		if state == turnGoing {
+			i++
+			continue
+		}
+		r.turns = slices.Delete(r.turns, i, i+1)
 		switch state {
 		case turnFailed:
-			going = append(going, r.turns[i+1:]...)
-			r.turns = going
-			r.abort(t.slot, why)
+			r.abort(t, text)
 			return
 		case turnDone:
 			r.done++
-		case turnGoing:
-			going = append(going, t)
+			r.answer(t.slot, OutcomeDone, text)
 		}
 	}
-	r.turns = going
 	for len(r.slots) > 0 && r.begin(r.slots[0]) {
 		r.slots = r.slots[1:]
 	}
 }
 
-type turnState uint8
-
-const (
-	turnGoing turnState = iota
-	turnDone
-	turnDropped // an operator has stopped the slot meanwhile
-	turnFailed
-)
-
-// judge looks how far a turn has come, and gives a new process that has proven
-// itself the place.
-func (t *turn) judge() (turnState, string) {
-	s := t.slot
-	if n := s.next; n != nil && n.id.Generation == t.generation && n.soaked() {
-		s.m.touch(s)
-		s.swap()
-	}
-	p := s.proc
-	switch {
-	case s.want == Down:
-		return turnDropped, ""
-	case t.beside && p != nil && p.id.Generation < t.generation && s.next == nil:
-		return turnFailed, s.nextDied
-	case p != nil && p.id.Generation < t.generation:
-		return turnGoing, ""
-	case p == nil || p.id.Generation > t.generation, s.state != Starting && s.state != Ready:
-		return turnFailed, s.reason
-	case s.state == Ready && s.old == nil && p.soaked():
-		return turnDone, ""
-	}
-	return turnGoing, ""
-}
-
-// begin starts a slot's turn; false: it must wait for another to end.
+// begin starts a slot's turn if it needs one; false: it must wait for another
+// to end.
 func (r *rollout) begin(s *slot) bool {
-	pol := s.policy
-	beside := 0
-	for _, t := range r.turns {
-		if t.beside {
-			beside++
-		}
-	}
-	surge, missing := pol.Surge, pol.Unavailable
-	if surge+missing == 0 {
-		missing = 1
-	}
-	s.m.touch(s)
-	switch {
-	case r.passes(s):
-		return true
-	case s.old != nil || s.next != nil: // another hand is at it
+	surge, missing := r.limits()
+	if len(r.turns) >= surge+missing {
 		return false
-	case s.state == Ready && beside < surge:
+	}
+	if r.passes(s) {
+		return true
+	}
+	extra, taken := r.pool.outOfPlace()
+	switch {
+	case s.old != nil || s.next != nil: // they are going, and then it can begin
+		return false
+	case s.state == Ready && extra < surge:
 		r.give(s)
-		r.turns = append(r.turns, &turn{s, s.generation + 1, true})
+		r.turns = append(r.turns, &turn{s, s.generation + 1})
 		s.spawnBeside(r.why)
-	case len(r.turns)-beside < missing, s.state != Ready && len(r.turns) < surge+missing:
+	case s.state != Ready || taken < missing:
+		s.taken = s.taken || s.state == Ready
 		r.give(s)
-		r.turns = append(r.turns, &turn{s, s.generation + 1, false})
+		r.turns = append(r.turns, &turn{s, s.generation + 1})
 		s.replace(r.why)
 	default:
 		return false
 	}
+	r.pool.m.touch(s)
 	return true
 }
 
-// passes: the slot needs no turn any more.
+// limits are how many processes may be beside the others, and how many that
+// were ready may be missing.
+func (r *rollout) limits() (surge, missing int) {
+	p := r.pool.policy
+	if p.Surge+p.Unavailable <= 0 {
+		return 0, 1
+	}
+	return p.Surge, p.Unavailable
+}
+
+// outOfPlace counts what rollouts are answerable for, those that have ended
+// included: the processes that are extra, and the slots taken.
+func (p *pool) outOfPlace() (extra, taken int) {
+	for _, s := range p.slots {
+		if s.next != nil || s.old != nil {
+			extra++
+		}
+		if s.taken {
+			taken++
+		}
+	}
+	return extra, taken
+}
+
+// passes: the slot needs no turn, or has begun it by itself.
 func (r *rollout) passes(s *slot) bool {
+	p := s.proc
 	switch {
-	case s.want == Down || s.leaving:
+	case s.want == Down || s.leaving || s.waits:
 		r.give(s)
 		r.answer(s, OutcomeUnchanged, "it was stopped meanwhile")
 		return true
-	case r.recycle:
-		return s.proc == nil || s.proc.phase != serving
-	case r.version == 0 && r.op != nil && !r.awaits(s): // it has had another process since, and how that went was its answer
-		r.done++
+	case r.aim == restarting:
+		return r.restarted(s)
+	case r.aim == recycling:
+		return p == nil || p.phase != serving || p.due == ""
+	case p == nil && s.state == Done:
+		r.give(s)
+		r.answer(s, OutcomeUnchanged, s.reason)
 		return true
 	}
-	return false
+	return r.aim == reverting && p != nil && p.version == s.version
 }
 
-// give gives the slot the version that the rollout brings.
+// restarted: the slot has had another process since the operator's word.
+func (r *rollout) restarted(s *slot) bool {
+	i := slices.IndexFunc(s.waiters, func(w waiter) bool { return w.op == r.op })
+	if i < 0 {
+		return true
+	}
+	switch p := s.proc; {
+	case p == nil || p.asked || p.id.Generation <= s.waiters[i].after:
+		return false
+	case p.phase == serving:
+		r.done++
+		r.answer(s, OutcomeDone, "")
+	default:
+		r.turns = append(r.turns, &turn{s, p.id.Generation})
+	}
+	return true
+}
+
+// give gives the slot what the rollout brings, and a budget as new.
 func (r *rollout) give(s *slot) {
-	if r.version != 0 {
+	if r.aim == changing {
 		s.policy, s.version = r.policy, r.version
 	}
-}
-
-// awaits reports whether the op still waits for s.
-func (r *rollout) awaits(s *slot) bool {
-	return slices.ContainsFunc(s.waiters, func(w waiter) bool { return w.op == r.op })
+	if r.aim != recycling {
+		s.forgive()
+	}
 }
 
 // abort leaves the slots that were not reached as they are, and takes back what
 // a Reconfigure has brought.
-func (r *rollout) abort(failed *slot, why string) {
-	m := r.pool.m
-	m.announce(failed, failed.generation, KindRollout, "%s; ended after %d of %d: %v did not become ready: %s",
-		r.why, r.done, r.done+1+len(r.turns)+len(r.slots), ID{failed.id, failed.generation}, why)
-	m.touch(failed)
-	if failed.proc != nil && failed.proc.id.Generation < failed.generation { // the old one serves on
-		r.answer(failed, OutcomeFailed, fmt.Sprintf("%v did not become ready: %s", ID{failed.id, failed.generation}, why))
-	}
-	if r.recycle && failed.proc != nil {
-		failed.recycleNot = m.now.Add(recycleAgain)
-		if failed.policy.Age > 0 {
-			failed.proc.ageAt = failed.recycleNot
+func (r *rollout) abort(t *turn, why string) {
+	m, s := r.pool.m, t.slot
+	id := ID{s.id, t.generation}
+	m.announce(s, t.generation, KindRollout, "%s; ended after %d of %d: %v did not become ready: %s",
+		r.why, r.done, r.done+1+len(r.turns)+len(r.slots), id, why)
+	left := "left as it is: "
+	switch r.aim {
+	case changing:
+		left = "back to the configuration before: "
+		r.revert()
+		r.unsettle(fmt.Sprintf("%s%v did not become ready", left, id))
+	case recycling:
+		s.coolDown()
+	case reverting:
+		s.coolDown()
+		for _, other := range r.slots {
+			other.coolDown()
 		}
 	}
 	r.stopBeside("the rollout has ended")
-	left := r.slots
+	r.answer(s, OutcomeFailed, fmt.Sprintf("%v did not become ready: %s", id, why))
 	for _, t := range r.turns {
-		left = append(left, t.slot)
+		if r.aim == reverting {
+			t.slot.coolDown()
+		}
+		if r.aim == restarting && t.slot.next == nil { // that can't be undone; how it does is its answer
+			t.slot.unroll(r.op, t.generation-1)
+		}
+		r.slots = append(r.slots, t.slot)
 	}
-	for _, s := range left {
-		m.touch(s)
-		r.answer(s, OutcomeUnchanged, "left as it is: "+failed.id.String()+" did not become ready again")
+	for _, s := range r.slots {
+		r.answer(s, OutcomeUnchanged, fmt.Sprintf("%s%v did not become ready", left, id))
 	}
 	r.slots, r.turns = nil, nil
-	if r.version != 0 {
-		r.revert()
-	}
 }
 
 // stopBeside stops the processes that were to take a place and have not.
@@ -213,37 +230,28 @@ func (r *rollout) stopBeside(why string) {
 	}
 }
 
-// revert takes the pool back to what it was. Slots that run the new version are
-// replaced once more.
-func (r *rollout) revert() {
-	p := r.pool
-	p.policy, p.version = r.from, r.fromVersion
-	back := &rollout{pool: p, why: "back to the configuration before"}
-	for _, s := range p.slots {
-		p.m.touch(s)
-		s.policy, s.version = r.from, r.fromVersion
-		if s.proc != nil && s.proc.version == r.version && s.want == Up {
-			back.slots = append(back.slots, s)
-		}
+// answer gives the op's result for a slot, if it still waits for the rollout.
+func (r *rollout) answer(s *slot, o Outcome, text string) {
+	if r.op != nil {
+		s.answerAll(func(w waiter) bool { return w.op == r.op && w.rolled }, o, text)
 	}
-	if len(back.slots) > 0 {
-		p.rollouts = slices.Insert(p.rollouts, 1, back)
-	}
-	p.m.emit(Reverted{p.name, r.fromVersion})
 }
 
-// answer gives the op's result for a slot, if it still waits for one.
-func (r *rollout) answer(s *slot, o Outcome, text string) {
-	if r.op == nil {
-		return
-	}
-	waiting := s.waiters[:0]
-	for _, w := range s.waiters {
-		if w.op == r.op {
-			s.answer(w, o, text)
-			continue
+// unroll has the op wait for what becomes of the slot by itself.
+func (s *slot) unroll(op *op, after uint64) {
+	for i := range s.waiters {
+		if w := &s.waiters[i]; w.op == op {
+			w.rolled, w.after = false, after
 		}
-		waiting = append(waiting, w)
 	}
-	s.waiters = waiting
+	s.settle()
+}
+
+// unsettle takes back that slots were done.
+func (r *rollout) unsettle(why string) {
+	for i := range r.op.results {
+		if res := &r.op.results[i]; res.Outcome == OutcomeDone {
+			res.Outcome, res.Text = OutcomeUnchanged, why
+		}
+	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	simSteps = flag.Int("steps", 300_000, "steps of TestSimulation")
+	simSteps = flag.Int("steps", 0, "steps of TestSimulation; 0: a million, fewer with -short or the race detector")
 	simSeed  = flag.Uint64("seed", 0, "seed of TestSimulation; 0: any")
 )
 
@@ -19,22 +19,34 @@ var (
 // time, on fake time, and holds the laws after every step. -seed and -steps
 // reproduce a run exactly.
 func TestSimulation(t *testing.T) {
-	seed := *simSeed
+	most, seed := *simSteps, *simSeed
+	switch {
+	case most > 0:
+	case testing.Short() || raced:
+		most = 100_000
+	default:
+		most = 1_000_000
+	}
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
 	rng := rand.New(rand.NewPCG(seed, 0))
+	var seen tally
 	steps, worlds := 0, 0
-	for steps < *simSteps {
+	for steps < most {
 		w := newWorld(rng, sabotage{})
 		w.run(50 + rng.IntN(4000))
 		steps += w.steps
 		worlds++
+		seen.add(w.seen)
 		if w.broken != "" {
 			t.Fatalf("seed %d, step %d: %s\n%s", seed, steps, w.broken, w.past())
 		}
 	}
-	t.Logf("seed %d: %d steps in %d worlds", seed, steps, worlds)
+	t.Logf("seed %d: %d steps in %d worlds: %v", seed, steps, worlds, seen)
+	if most >= 100_000 && seen.empty() != "" {
+		t.Errorf("seed %d: in %d steps there was no %s", seed, steps, seen.empty())
+	}
 }
 
 // world is one machine with everything around it.
@@ -44,18 +56,34 @@ type world struct {
 	now    time.Time
 	agenda agenda
 	seq    int
-	pools  [][]Slot
-	places []*track
-	bySlot map[Slot]*track
 
-	lastOp    uint64
-	open      map[uint64]Order // not settled yet
-	shut      bool
-	atOnce    bool
-	finished  bool
-	steps     int
+	trouble int // a process misbehaves once in so many times, in each way
+	meddle  int // an operator does something so often in a thousand steps
+
+	groups      []*group
+	byName      map[string]*group
+	tracks      []*track
+	bySlot      map[Slot]*track
+	generations map[Slot]uint64 // last one seen in each slot that there ever was
+	versions    uint64          // last one given out
+	made        *Policy         // of it, if the pool was not there
+
+	lastOp   uint64
+	open     map[uint64]asked // not settled yet
+	shut     bool
+	atOnce   bool
+	finished bool
+	steps    int
+
+	// Of the step at hand.
+	spawns   []birth
+	besides  int      // processes that were announced to start beside another
+	recycles []*track // that begin to be recycled
+	reverted bool
+
 	history   [64]moment // ring, of the last steps
 	broken    string     // the first law found broken
+	seen      tally
 	sabotaged sabotage
 }
 
@@ -68,23 +96,37 @@ type moment struct {
 
 // newWorld makes a machine with one to three pools and boots it.
 func newWorld(rng *rand.Rand, s sabotage) *world {
-	w := &world{rng: rng, now: epoch, bySlot: map[Slot]*track{}, open: map[uint64]Order{}, sabotaged: s}
+	w := &world{
+		rng: rng, now: epoch, trouble: []int{8, 8, 40, 200}[rng.IntN(4)], meddle: []int{5, 20, 70}[rng.IntN(3)],
+		byName: map[string]*group{}, bySlot: map[Slot]*track{}, generations: map[Slot]uint64{}, open: map[uint64]asked{}, sabotaged: s,
+	}
 	w.m = New(rng.Float64)
 	for i := range 1 + rng.IntN(3) {
-		p := anyPolicy(rng)
-		var pool []Slot
+		g := &group{name: names[i], policies: map[uint64]*Policy{0: anyPolicy(rng)}, bad: map[uint64]bool{}}
+		w.addGroup(g)
+		handed := w.handed(g.policy())
 		for n := range 1 + rng.IntN(4) {
-			id := Slot{string(rune('a' + i)), n + 1}
-			w.m.Add(id, p, w.now)
-			tr := &track{slot: w.m.slots[id], want: Up}
-			w.places = append(w.places, tr)
-			w.bySlot[id] = tr
-			pool = append(pool, id)
+			w.m.Add(Slot{g.name, n + 1}, handed, w.now)
+			g.size = n + 1
 		}
-		w.pools = append(w.pools, pool)
+		w.sized(g)
+	}
+	for _, g := range w.groups {
+		g.after = w.anyAfter(g.name)
+		w.m.Order(g.name, g.after)
 	}
 	w.step(Boot{})
 	return w
+}
+
+// handed is the policy that the machine gets.
+func (w *world) handed(p *Policy) *Policy {
+	if w.sabotaged.policy == nil {
+		return p
+	}
+	other := *p
+	w.sabotaged.policy(&other)
+	return &other
 }
 
 // run lets the world go for so many steps, then leaves it in peace until every
@@ -94,8 +136,12 @@ func (w *world) run(steps int) {
 		w.anything()
 	}
 	w.peace("every order is settled", func() bool { return len(w.open) == 0 })
-	if !w.shut {
-		w.step(Shutdown{Now: odds(w.rng, 2)})
+	if !w.shut && w.broken == "" {
+		w.peace("what leaves is gone", func() bool { return w.leaving() == 0 })
+		w.peace("every process is of its pool's version", func() bool { return w.lagging() == 0 })
+		if w.broken == "" {
+			w.step(Shutdown{Now: odds(w.rng, 2)})
+		}
 	}
 	w.peace("the shutdown is over", func() bool { return w.finished })
 	if w.broken == "" && len(w.open) > 0 {
@@ -110,40 +156,11 @@ func (w *world) run(steps int) {
 
 // peace lets time pass until what is so. Nothing may take longer than this.
 func (w *world) peace(what string, done func() bool) {
-	const longest = 6 * time.Hour
+	const longest = 48 * time.Hour
 	for limit := w.now.Add(longest); w.broken == "" && !done(); {
 		if w.now.After(limit) || !w.pass() {
 			w.fail("wedged: it never comes that %s: open %v, next %v", what, w.open, w.next())
 		}
-	}
-}
-
-// anything is one step of any kind.
-func (w *world) anything() {
-	r := w.rng
-	tr := w.places[r.IntN(len(w.places))]
-	switch n := r.IntN(1000); {
-	case n < 700:
-		if !w.pass() {
-			w.step(Tick{})
-		}
-	case n < 720:
-		w.now = w.now.Add(upTo(r, 20*time.Millisecond)) // some time in which nothing was due
-		if next := w.soonest(); !next.IsZero() && next.Before(w.now) {
-			w.now = next
-		}
-		w.step(Tick{})
-	case n < 800:
-		w.stale(tr)
-	case n < 860 && tr.live != nil && tr.live.running:
-		ev := anyWord(r, tr.live.id)
-		if _, twice := ev.(SpawnFailed); !twice {
-			w.step(ev)
-		}
-	case n < 930:
-		w.operate(tr)
-	case n == 999 && odds(r, 8):
-		w.step(Shutdown{Now: odds(r, 3)})
 	}
 }
 
@@ -186,52 +203,10 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// operate gives an order, at random.
-func (w *world) operate(tr *track) {
-	r := w.rng
-	w.lastOp++
-	o := Order{Op: w.lastOp, Verb: [...]Verb{Start, Stop, Restart, Restart}[r.IntN(4)]}
-	switch r.IntN(4) {
-	case 0:
-		o.Slots = w.pools[r.IntN(len(w.pools))]
-	case 1:
-		for _, p := range w.pools {
-			o.Slots = append(o.Slots, p...)
-		}
-	default:
-		o.Slots = []Slot{tr.slot.id}
-		if odds(r, 4) {
-			o.Generation = tr.generation
-		}
-		if odds(r, 16) && tr.generation > 1 {
-			o.Generation = tr.generation - 1
-		}
-	}
-	w.step(o)
-}
-
-// stale feeds a word of a process that is not there. It must change nothing.
-func (w *world) stale(tr *track) {
-	r := w.rng
-	id := ID{tr.slot.id, tr.generation + 1}
-	switch {
-	case tr.live == nil:
-		id.Generation = 1 + r.Uint64N(tr.generation+1)
-	case tr.generation > 1 && !odds(r, 8):
-		id.Generation = 1 + r.Uint64N(tr.generation-1)
-	case odds(r, 2):
-		id.N += 100
-	}
-	before := tr.slot.view()
-	ev := anyWord(r, id)
-	if effects := w.step(ev); w.broken == "" && (len(effects) > 0 || tr.slot.view() != before) {
-		w.fail("stale: %#v of a process that is not there changed something", ev)
-	}
-}
-
 // step feeds the machine and looks at what it says.
 func (w *world) step(ev Event) []Effect {
 	w.steps++
+	w.spawns, w.besides, w.recycles, w.reverted = w.spawns[:0], 0, w.recycles[:0], false
 	w.before(ev)
 	if f := w.sabotaged.event; f != nil {
 		ev = f(w, ev)
@@ -242,13 +217,14 @@ func (w *world) step(ev Event) []Effect {
 	}
 	past := &w.history[w.steps%len(w.history)]
 	past.at, past.ev, past.effects = w.now.Sub(epoch), ev, append(past.effects[:0], effects...)
+	w.join()
 	for _, e := range effects {
 		w.carryOut(e)
 	}
 	if f := w.sabotaged.inside; f != nil {
 		f(w.m)
 	}
-	w.check()
+	w.check(ev)
 	return effects
 }
 

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -16,6 +17,7 @@ type slot struct {
 
 	want    Want
 	leaving bool  // it is gone once it is stopped
+	waits   bool  // wanted up, once its pool is not held any more; nothing is spawned before
 	state   State // of proc; changed by become alone
 	since   time.Time
 	reason  string
@@ -26,33 +28,33 @@ type slot struct {
 	old        *proc  // it has lost its place and is being stopped
 
 	retryAt  time.Time   // armed in Backoff alone
+	queued   bool        // for a token of the pool's bucket
 	failures int         // exits in a row that nobody asked for, since the last stable run
 	recent   []time.Time // restarts within the budget's window
 	restarts int
 	lastExit *Exit
-	nextDied string // how the last one started beside ended
+	died     string // how the last process ended, and why
 
 	waiters []waiter // orders that wait for this slot
 
-	recycleNot time.Time // before then it is not recycled again
+	taken      bool      // a rollout has taken its ready process away, and what comes of it is not known yet
+	recycleNot time.Time // before then it is not recycled
 
 	timerAt   time.Time
 	heapIndex int // in Machine.timers; -1: not in it
 	dirty     bool
 }
 
-// procs are the slot's processes, the one that counts first.
-func (s *slot) procs() []*proc {
-	all := make([]*proc, 0, 3)
-	for _, p := range [...]*proc{s.proc, s.next, s.old} {
-		if p != nil {
-			all = append(all, p)
-		}
-	}
-	return all
-}
+// procs are the slot's processes, the one that counts first; nil: none. next
+// and old are never there at once.
+func (s *slot) procs() [3]*proc { return [...]*proc{s.proc, s.next, s.old} }
 
 func (s *slot) occupied() bool { return s.proc != nil || s.next != nil || s.old != nil }
+
+// idle: nothing runs and nothing is meant to, for the time being.
+func (s *slot) idle() bool {
+	return s.want == Down || s.waits || s.proc == nil && (s.state == Stopped || s.state == Done)
+}
 
 // shown is the generation that counts: of the process, or of the last.
 func (s *slot) shown() uint64 {
@@ -66,6 +68,7 @@ func (s *slot) shown() uint64 {
 func (s *slot) become(to State, reason string) {
 	s.m.touch(s)
 	s.reason = reason
+	s.taken = s.taken && (to == Starting || to == Stopping)
 	if s.state != to || to == Starting { // the next process is news, whatever the one before came to
 		s.state, s.since = to, s.m.now
 		text := string(to)
@@ -80,14 +83,14 @@ func (s *slot) become(to State, reason string) {
 // generate orders the next generation.
 func (s *slot) generate() *proc {
 	s.generation++
-	p := &proc{slot: s, id: ID{s.id, s.generation}, version: s.version, phase: ordered, orderedAt: s.m.now}
+	p := &proc{slot: s, id: ID{s.id, s.generation}, policy: s.policy, version: s.version, phase: ordered}
 	s.m.emit(Spawn{p.id, s.version})
 	return p
 }
 
 // spawn fills the empty slot.
 func (s *slot) spawn(reason string) {
-	s.retryAt = time.Time{}
+	s.cancelRetry()
 	s.proc = s.generate()
 	s.become(Starting, reason)
 }
@@ -102,25 +105,29 @@ func (s *slot) spawnBeside(why string) {
 func (s *slot) swap() {
 	p := s.proc
 	s.proc, s.next, s.old = s.next, nil, p
+	why := "takes the place of one that has ended"
 	if p != nil {
-		s.m.announce(s, s.proc.id.Generation, KindSwap, "takes the place of #%d", p.id.Generation)
+		why = fmt.Sprintf("takes the place of #%d", p.id.Generation)
 	}
-	s.failures = 0
+	s.m.announce(s, s.proc.id.Generation, KindSwap, "%s", why)
 	if s.proc.phase == serving {
 		s.become(Ready, "")
 	} else {
-		s.become(Starting, "it takes the place of one that died")
+		s.become(Starting, "it "+why)
 	}
+	s.proc.queue()
 	if p != nil {
 		p.stop(fmt.Sprintf("replaced by #%d", s.proc.id.Generation))
 	}
 }
 
-// setUp is a start by hand: it forgives what was.
-func (s *slot) setUp() {
-	s.want = Up
-	s.failures, s.recent = 0, nil
-	const why = "started by hand"
+// forgive forgets what was, as somebody wants a new process.
+func (s *slot) forgive() { s.failures, s.recent = 0, nil }
+
+// setUp is a start on somebody's word.
+func (s *slot) setUp(why string) {
+	s.want, s.waits = Up, false
+	s.forgive()
 	switch p := s.proc; {
 	case p == nil:
 		s.spawn(why)
@@ -131,20 +138,22 @@ func (s *slot) setUp() {
 
 // setDown makes the slot empty and keeps it so.
 func (s *slot) setDown(why string) {
-	s.want = Down
-	s.retryAt = time.Time{}
+	s.want, s.waits, s.taken = Down, false, false
+	s.cancelRetry()
 	for _, p := range s.procs() {
-		p.stop(why)
+		if p != nil {
+			p.stop(why)
+		}
 	}
-	if !s.occupied() {
-		s.become(Stopped, why)
+	if s.proc == nil && s.occupied() {
+		s.become(Stopping, why)
 	}
+	s.vacant(why)
 }
 
 // replace stops the process, if there is one, and starts the next.
 func (s *slot) replace(why string) {
-	s.want = Up
-	s.failures, s.recent = 0, nil
+	s.want, s.waits = Up, false
 	if s.proc == nil {
 		s.spawn(why)
 		return
@@ -152,16 +161,29 @@ func (s *slot) replace(why string) {
 	s.proc.stop(why)
 }
 
-// vacated decides what follows when the process that counts is gone.
-func (s *slot) vacated(p *proc, e Exit) {
+// vacant makes an empty slot stopped in which nothing is to be spawned now.
+func (s *slot) vacant(why string) {
+	switch {
+	case s.occupied():
+	case s.want == Down:
+		s.become(Stopped, why)
+	case s.waits:
+		s.become(Stopped, s.pool.waiting())
+	}
+}
+
+// vacated decides what follows when the process that counts is gone. why says
+// how it went.
+func (s *slot) vacated(p *proc, e Exit, why string) {
 	switch {
 	case s.want == Down:
-		if !s.occupied() {
-			s.become(Stopped, p.why)
-		}
+		s.vacant(p.why)
 		return
 	case s.m.stopping: // nothing is started any more
 		s.setDown("shutdown")
+		return
+	case s.waits:
+		s.vacant("")
 		return
 	case s.next != nil && !s.next.asked:
 		s.swap()
@@ -171,10 +193,6 @@ func (s *slot) vacated(p *proc, e Exit) {
 		return
 	}
 	failed := e.Failure() || p.fault
-	why := e.String()
-	if p.why != "" {
-		why = p.why + ", " + why
-	}
 	if p.ready && s.m.now.Sub(p.readyAt) >= s.policy.Stable {
 		s.failures = 0
 	}
@@ -211,29 +229,42 @@ func (s *slot) overspent(why string) string {
 	return fmt.Sprintf("%s; %d restarts within %v are used up", why, s.policy.Budget, s.policy.Window)
 }
 
-// retry waits for the slot's own backoff or the pool's bucket, whichever is
-// longer.
+// retry waits for the slot's own backoff, then for the pool's bucket.
 func (s *slot) retry(why string) {
 	s.failures++
 	s.restarts++
-	wait := s.m.backoff(s.policy, s.failures)
-	if held := s.pool.admit(); held > wait {
-		wait = held
-		why += "; the whole pool restarts too often"
-	}
-	if wait == 0 {
-		s.spawn("restarted after " + why)
+	if wait := s.m.backoff(s.policy, s.failures); wait > 0 {
+		s.retryAt = s.m.now.Add(wait)
+		s.become(Backoff, why)
 		return
 	}
-	s.retryAt = s.m.now.Add(wait)
-	s.become(Backoff, why)
+	s.restart(why)
+}
+
+// restart spawns if the pool's bucket has a token, else waits for one.
+func (s *slot) restart(why string) {
+	const crowded = "; the whole pool restarts too often"
+	why = strings.TrimSuffix(why, crowded)
+	if wait := s.pool.admit(s); wait > 0 {
+		s.retryAt = s.m.now.Add(wait)
+		s.become(Backoff, why+crowded)
+		return
+	}
+	s.spawn("restarted after " + why)
+}
+
+func (s *slot) cancelRetry() {
+	s.retryAt = time.Time{}
+	s.yield()
 }
 
 // nextTimer is the earliest of the slot's timers; zero: none.
 func (s *slot) nextTimer() time.Time {
 	next := s.retryAt
 	for _, p := range s.procs() {
-		next = earlier(next, p.nextTimer())
+		if p != nil {
+			next = earlier(next, p.nextTimer())
+		}
 	}
 	return next
 }
@@ -257,10 +288,12 @@ func (s *slot) due(t *time.Time) bool {
 // fire acts on the timers that are due.
 func (s *slot) fire() {
 	if s.due(&s.retryAt) {
-		s.spawn("restarted after " + s.reason)
+		s.restart(s.reason)
 	}
 	for _, p := range s.procs() {
-		p.fire()
+		if p != nil {
+			p.fire()
+		}
 	}
 }
 
@@ -270,7 +303,7 @@ func (s *slot) view() View {
 		Generation: s.shown(), Restarts: s.restarts, RetryAt: s.retryAt, LastExit: s.lastExit,
 	}
 	if p := s.proc; p != nil {
-		v.PID, v.Spawned, v.Greeted, v.Suspect, v.Hung, v.Version = p.pid, p.spawnedAt, p.hello, p.missed > 0, p.hung, p.version
+		v.PID, v.Spawned, v.Greeted, v.Suspect, v.Hung, v.Version = p.pid, p.spawnedAt, p.hello, p.suspect(), p.hung, p.version
 	}
 	if s.next != nil {
 		v.Next = s.next.id.Generation

@@ -1,13 +1,16 @@
 package lifecycle
 
-import "syscall"
+import (
+	"syscall"
+	"time"
+)
 
 // The stop of a process: DRAIN, signal, SIGKILL, each with a deadline.
 
 // giveUp stops the process by its own fault, without asking it first.
 func (p *proc) giveUp(why string) {
 	p.asked, p.fault, p.why = true, true, why
-	p.killAt = p.now().Add(p.policy().StopTimeout)
+	p.killAt = p.now().Add(p.policy.StopTimeout)
 	p.terminate()
 	p.become(Stopping, why)
 }
@@ -23,29 +26,29 @@ func (p *proc) hungUp(ev HungUp) {
 		p.giveUp(ev.Reason)
 		return
 	}
-	p.part(ev.Reason, true)
-	p.deadline = p.now().Add(min(parting, p.policy().StopTimeout))
+	p.part(ev.Reason, true, min(parting, p.policy.StopTimeout))
 }
 
-// saidStopping: it goes of its own accord and has as long as any stop.
+// saidStopping: it goes of its own accord, and has as long as if it had been
+// asked by DRAIN.
 func (p *proc) saidStopping() {
 	if p.phase == booting || p.phase == serving {
-		p.part("it says that it is stopping", false)
+		p.part("it says that it is stopping", false, p.grace())
 	}
 }
 
 // part waits for a process that is about to exit by itself.
-func (p *proc) part(why string, fault bool) {
+func (p *proc) part(why string, fault bool, wait time.Duration) {
 	p.disarm()
 	p.phase = parted
 	p.asked, p.fault, p.why = true, fault, why
-	p.deadline = p.now().Add(p.policy().StopTimeout)
-	p.killAt = p.deadline.Add(p.policy().StopTimeout)
-	if fault {
-		p.killAt = p.deadline
-	}
+	p.deadline = p.now().Add(wait)
+	p.killAt = p.now().Add(p.policy.StopTimeout)
 	p.become(Stopping, why)
 }
+
+// grace is how much of its stop a process has before it is signalled.
+func (p *proc) grace() time.Duration { return p.policy.StopTimeout * 3 / 4 }
 
 // stop asks the process to go on an operator's word. A stop under way goes on;
 // the operator's word then decides what follows.
@@ -63,22 +66,21 @@ func (p *proc) stop(why string) {
 // beginStop takes the first step that suits the process.
 func (p *proc) beginStop() {
 	p.disarm()
-	p.killAt = p.now().Add(p.policy().StopTimeout)
+	p.killAt = p.now().Add(p.policy.StopTimeout)
 	if !p.hello {
 		p.terminate()
 		return
 	}
 	p.phase = draining
-	grace := p.policy().StopTimeout * 3 / 4
-	p.deadline = p.now().Add(grace)
-	p.slot.m.emit(Drain{p.id, grace})
+	p.deadline = p.now().Add(p.grace())
+	p.slot.m.emit(Drain{p.id, p.grace()})
 }
 
 func (p *proc) terminate() {
 	p.disarm()
 	p.phase = terminating
 	p.deadline = p.killAt
-	p.slot.m.emit(Signal{ID: p.id, Signal: p.policy().StopSignal})
+	p.slot.m.emit(Signal{ID: p.id, Signal: p.policy.StopSignal})
 }
 
 // kill is the last step, and is repeated until the process is gone.

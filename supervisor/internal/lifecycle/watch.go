@@ -12,15 +12,19 @@ type watch struct {
 	watchBy  time.Time // timer: of the next sign that its watchdog wants
 	pingedAt time.Time // no timer: when the last ping was sent
 	missed   int       // in a row
+	late     bool      // the sign that its watchdog wants
 	hung     bool
 }
 
+// suspect: it has given no good sign when one was due.
+func (w *watch) suspect() bool { return w.missed > 0 || w.late }
+
 // armPing sets the next ping one interval after from, at once if that is over.
 func (p *proc) armPing(from time.Time) {
-	if !p.hello || p.policy().Ping < 0 {
+	if !p.hello || p.policy.Ping < 0 {
 		return
 	}
-	p.pingAt = from.Add(p.policy().Ping)
+	p.pingAt = from.Add(p.policy.Ping)
 	if p.pingAt.Before(p.now()) {
 		p.pingAt = p.now()
 	}
@@ -28,9 +32,39 @@ func (p *proc) armPing(from time.Time) {
 
 // armWatch gives the worker until its next sign.
 func (p *proc) armWatch() {
-	if p.phase == serving && p.policy().Watchdog {
-		p.watchBy = p.now().Add(p.policy().Beat)
+	if p.phase == serving && p.policy.Watchdog && p.policy.Beat > 0 {
+		p.watchBy = p.now().Add(p.policy.Beat)
 	}
+}
+
+// saidAlive: its watchdog has what it wants, for a while.
+func (p *proc) saidAlive() {
+	p.armWatch()
+	if p.late {
+		p.late = false
+		p.recovered()
+	}
+}
+
+// recovered tells, once, that nothing is missing any more.
+func (p *proc) recovered() {
+	if !p.suspect() {
+		p.hung = false
+		p.announce(KindResponsive, "it gives signs of life again")
+	}
+}
+
+// amendWatch has a process that serves be watched as its policy now says. What
+// has been sent or promised already stands.
+func (p *proc) amendWatch() {
+	switch {
+	case p.policy.Ping < 0:
+		p.pingAt, p.pongBy = time.Time{}, time.Time{}
+	case p.pingAt.IsZero() && p.pongBy.IsZero():
+		p.armPing(p.now())
+	}
+	p.watchBy = time.Time{}
+	p.armWatch()
 }
 
 // ponged: it answers. Whether it also gets on is another matter: a beat that
@@ -41,14 +75,14 @@ func (p *proc) ponged(beat time.Duration) {
 	}
 	asked := !p.pongBy.IsZero()
 	p.pongBy = time.Time{}
-	if limit := p.policy().Beat; asked && limit > 0 && beat > limit {
+	if limit := p.policy.Beat; asked && limit > 0 && beat > limit {
 		what := fmt.Sprintf("its beat stands still for %v", beat.Round(time.Millisecond))
 		p.failed(what, what)
 		return
 	}
 	if p.missed > 0 {
-		p.missed, p.hung = 0, false
-		p.announce(KindResponsive, "answers pings again")
+		p.missed = 0
+		p.recovered()
 	}
 	if p.pingAt.IsZero() {
 		p.armPing(p.pingedAt)
@@ -59,8 +93,8 @@ func (p *proc) ponged(beat time.Duration) {
 func (p *proc) failed(what, why string) {
 	p.missed++
 	p.armPing(p.pingedAt)
-	if p.missed < p.policy().Failures {
-		p.announce(KindSuspect, "%s (%d of %d)", what, p.missed, p.policy().Failures)
+	if p.missed < p.policy.Failures {
+		p.announce(KindSuspect, "%s (%d of %d)", what, p.missed, p.policy.Failures)
 		return
 	}
 	p.hang(why)
@@ -72,18 +106,18 @@ func (p *proc) hang(why string) {
 		p.hung = true
 		p.announce(KindHung, "%s", why)
 	}
-	if p.policy().Observe {
+	if p.policy.Observe {
 		return
 	}
 	p.asked, p.fault, p.why = true, true, why
-	p.killAt = p.now().Add(p.policy().StopTimeout)
-	if p.policy().Dump == 0 {
+	p.killAt = p.now().Add(p.policy.StopTimeout)
+	if p.policy.Dump == 0 {
 		p.terminate()
 	} else {
 		p.disarm()
 		p.phase = dumping
-		p.deadline = p.now().Add(min(maxDump, p.policy().StopTimeout/2))
-		p.slot.m.emit(Signal{ID: p.id, Signal: p.policy().Dump, Leader: true})
+		p.deadline = p.now().Add(min(maxDump, p.policy.StopTimeout/2))
+		p.slot.m.emit(Signal{ID: p.id, Signal: p.policy.Dump, Leader: true})
 	}
 	p.become(Stopping, why)
 }
@@ -91,17 +125,17 @@ func (p *proc) hang(why string) {
 func (p *proc) fireWatch() {
 	s := p.slot
 	if s.due(&p.watchBy) {
-		p.missed = p.policy().Failures
+		p.late = true
 		p.armWatch()
-		p.hang(fmt.Sprintf("no WATCHDOG=1 within %v", p.policy().Beat))
+		p.hang(fmt.Sprintf("no WATCHDOG=1 within %v", p.policy.Beat))
 	}
 	if s.due(&p.pongBy) {
-		p.failed(fmt.Sprintf("no answer to a ping within %v", p.policy().PingTimeout),
+		p.failed(fmt.Sprintf("no answer to a ping within %v", p.policy.PingTimeout),
 			fmt.Sprintf("no answer to %d pings in a row", p.missed+1))
 	}
 	if s.due(&p.pingAt) {
 		p.pingedAt = p.now()
-		p.pongBy = p.now().Add(p.policy().PingTimeout)
+		p.pongBy = p.now().Add(p.policy.PingTimeout)
 		s.m.emit(Ping{p.id})
 	}
 }

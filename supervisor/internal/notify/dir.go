@@ -167,8 +167,8 @@ func (d *Dir) Close() { empty(d.lock) }
 // Listen makes the socket of one worker. Its node, named after name where that
 // is short enough, belongs to uid and gid (negative: this process's own) and has
 // mode 0600: nobody else but root can send to it, and there was no moment when
-// anybody could. A name is used for one socket at a time. The caller runs the
-// result, and closes it.
+// anybody could. A name is used for one socket at a time. The caller has the
+// result Run, and then closes it; or aborts it.
 func (d *Dir) Listen(name string, uid, gid int) (*Socket, error) {
 	if name == "" || strings.ContainsAny(name, "/\x00") || name[0] == '.' {
 		return nil, fmt.Errorf("notify: %q can't be the name of a socket's node", name)

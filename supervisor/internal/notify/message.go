@@ -45,9 +45,9 @@ type Message struct {
 
 	Watchdog        bool // WATCHDOG=1: a sign of life
 	WatchdogTrigger bool // WATCHDOG=trigger: it has found itself broken
-	// WatchdogUSec is WATCHDOG_USEC=: how far apart the signs of life are to be from
+	// WatchdogEvery is WATCHDOG_USEC=: how far apart the signs of life are to be from
 	// now on; 0: none are to be expected.
-	WatchdogUSec *time.Duration
+	WatchdogEvery *time.Duration
 
 	// MainPID is MAINPID=: the process that the worker calls its main one. It may
 	// be anybody's: it is to be shown, never signalled.
@@ -105,10 +105,10 @@ func (m *Message) set(key string, value []byte) {
 			m.ExtendTimeout = d
 		}
 	case "WATCHDOG_USEC":
-		if d, ok := microseconds(value); ok && m.WatchdogUSec == nil {
-			m.WatchdogUSec = &d
-		} else if string(value) == forever && m.WatchdogUSec == nil {
-			m.WatchdogUSec = new(time.Duration)
+		if d, ok := microseconds(value); ok && m.WatchdogEvery == nil {
+			m.WatchdogEvery = &d
+		} else if string(value) == forever && m.WatchdogEvery == nil {
+			m.WatchdogEvery = new(time.Duration)
 		}
 	case "MAINPID":
 		if m.MainPID == 0 {
@@ -177,8 +177,8 @@ func merge(a, b Message) (both Message, ok bool) {
 	if b.Status != nil {
 		both.Status = b.Status
 	}
-	if b.WatchdogUSec != nil {
-		both.WatchdogUSec = b.WatchdogUSec
+	if b.WatchdogEvery != nil {
+		both.WatchdogEvery = b.WatchdogEvery
 	}
 	if b.MainPID != 0 {
 		both.MainPID = b.MainPID

@@ -48,9 +48,9 @@ func TestParse(t *testing.T) {
 		{"WATCHDOG=1", Message{Watchdog: true}},
 		{"WATCHDOG=trigger", Message{WatchdogTrigger: true}},
 		{"WATCHDOG=2", Message{}},
-		{"WATCHDOG_USEC=20000000", Message{WatchdogUSec: every(20 * time.Second)}},
-		{"WATCHDOG_USEC=0", Message{WatchdogUSec: every(0)}},
-		{"WATCHDOG_USEC=" + forever, Message{WatchdogUSec: every(0)}},
+		{"WATCHDOG_USEC=20000000", Message{WatchdogEvery: every(20 * time.Second)}},
+		{"WATCHDOG_USEC=0", Message{WatchdogEvery: every(0)}},
+		{"WATCHDOG_USEC=" + forever, Message{WatchdogEvery: every(0)}},
 		{"WATCHDOG_USEC=99999999999999999999", Message{}},
 		{"MAINPID=4711", Message{MainPID: 4711}},
 		{"MAINPID=0", Message{}},
@@ -140,8 +140,8 @@ func check(t *testing.T, m Message) {
 	if m.ExtendTimeout < 0 || m.ExtendTimeout > maxDuration || m.MainPID < 0 || m.MainPID > math.MaxInt32 || m.Errno < 0 || m.Errno > maxErrno {
 		t.Errorf("out of range: %+v", m)
 	}
-	if m.WatchdogUSec != nil && (*m.WatchdogUSec < 0 || *m.WatchdogUSec > maxDuration) {
-		t.Errorf("out of range: %v", *m.WatchdogUSec)
+	if m.WatchdogEvery != nil && (*m.WatchdogEvery < 0 || *m.WatchdogEvery > maxDuration) {
+		t.Errorf("out of range: %v", *m.WatchdogEvery)
 	}
 	if m.Status == nil {
 		return

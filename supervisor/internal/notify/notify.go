@@ -33,8 +33,9 @@ const (
 	// who sends it wait.
 	batch = 16
 	pause = time.Millisecond
-	// leaving is how long Run and Close wait at most for descriptors to be closed.
-	leaving = time.Second
+	// closing is how long Run waits at most, at its end, for descriptors to be
+	// closed: those that came, and then the socket's own.
+	closing = time.Second
 	// maxRest bounds the datagrams still read after Close. More are not there
 	// unless the system was told so (net.unix.max_dgram_qlen).
 	maxRest = 1024
@@ -43,15 +44,13 @@ const (
 // Socket is one worker's NOTIFY_SOCKET.
 type Socket struct {
 	path string
-	file *os.File // non-blocking; closed by release
+	file *os.File // non-blocking; closed by Run, or by Abort
 	raw  syscall.RawConn
 	quit chan struct{} // closed by Close
 
-	ignored atomic.Uint64
+	stop sync.Once
 
-	mu      sync.Mutex
-	running bool // file is Run's to close
-	closed  bool
+	ignored atomic.Uint64
 }
 
 // Path is the value of NOTIFY_SOCKET.
@@ -66,12 +65,10 @@ func (s *Socket) Ignored() uint64 { return s.ignored.Load() }
 // which nothing is lost but what was overtaken. While handle does not return, the
 // worker's own sending comes to a halt, and nothing else.
 //
-// After Close it hands over what had been sent before, and returns, at the latest
-// after a second. The caller waits for it. It runs once.
+// After Close it hands over what had been sent before, frees the socket, and
+// returns, at the latest after a few seconds. So too if Close came first. The
+// caller waits for it. It is called once.
 func (s *Socket) Run(handle func(Message)) {
-	if !s.begin() {
-		return
-	}
 	defer s.release()
 	in := intake{s: s, handle: handle}
 	for !s.leaving() && in.next() {
@@ -79,34 +76,20 @@ func (s *Socket) Run(handle func(Message)) {
 	in.rest()
 }
 
-// Close removes the socket's node and ends Run. Where Run was never called it
-// frees the socket itself.
+// Close removes the socket's node and has Run end. It does not wait.
 func (s *Socket) Close() {
-	s.mu.Lock()
-	first, running := !s.closed, s.running
-	s.closed = true
-	s.mu.Unlock()
-	if !first {
-		return
-	}
-	_ = os.Remove(s.path) // it may be gone with its directory
-	close(s.quit)
-	if !running {
-		s.release()
-		return
-	}
-	// Run sees one of the two: it looks at quit after it has set a deadline.
-	_ = s.file.SetReadDeadline(time.Unix(1, 0))
+	s.stop.Do(func() {
+		_ = os.Remove(s.path) // it may be gone with its directory
+		close(s.quit)
+		// Run sees one of the two: it looks at quit after it has set a deadline.
+		_ = s.file.SetReadDeadline(time.Unix(1, 0))
+	})
 }
 
-func (s *Socket) begin() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed || s.running {
-		return false
-	}
-	s.running = true
-	return true
+// Abort closes a socket that is never run, and frees it.
+func (s *Socket) Abort() {
+	s.Close()
+	s.release()
 }
 
 func (s *Socket) leaving() bool {
@@ -127,7 +110,7 @@ func (s *Socket) release() {
 		defer close(done)
 		s.file.Close()
 	}()
-	timer := time.NewTimer(leaving)
+	timer := time.NewTimer(closing)
 	defer timer.Stop()
 	select {
 	case <-done:
@@ -154,7 +137,7 @@ type intake struct {
 	handle  func(Message)
 	pending Message   // not handed over yet
 	due     time.Time // from when on it may be
-	armed   bool      // the socket has due as its deadline
+	armed   time.Time // the socket's deadline; zero: it has none
 	spent   int       // units of work since the last pause
 }
 
@@ -192,17 +175,15 @@ func (in *intake) next() bool {
 
 // arm sets the deadline that what is pending asks for.
 func (in *intake) arm() error {
-	if want := in.pending != (Message{}); want != in.armed {
-		var at time.Time
-		if want {
-			at = in.due
-		}
-		if err := in.s.file.SetReadDeadline(at); err != nil {
-			return err
-		}
-		in.armed = want
+	var at time.Time
+	if in.pending != (Message{}) {
+		at = in.due
 	}
-	return nil
+	if at == in.armed {
+		return nil
+	}
+	in.armed = at
+	return in.s.file.SetReadDeadline(at)
 }
 
 // take adds d to what is pending. What can't be one message with it comes after
@@ -255,7 +236,7 @@ func (in *intake) answer(fds []int) {
 // rest hands over what was sent before Close, at most maxRest datagrams of it.
 func (in *intake) rest() {
 	refuse(in.s.raw)
-	limit := time.NewTimer(leaving)
+	limit := time.NewTimer(closing)
 	defer limit.Stop()
 	for range maxRest {
 		d, err := in.s.receiveNow()

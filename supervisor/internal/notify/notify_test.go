@@ -3,7 +3,6 @@ package notify
 import (
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -191,38 +190,53 @@ func TestCloseHandsOverWhatWasSent(t *testing.T) {
 	}
 }
 
-func TestCloseAtAnyTime(t *testing.T) {
+// TestCloseBeforeRun: a worker may be gone before its goroutine has begun.
+func TestCloseBeforeRun(t *testing.T) {
 	noLeaks(t)
-	d, err := newDir([]string{shortDir(t)})
+	d := openDir(t, shortDir(t))
+	defer d.Close()
+	s, err := d.Listen("x", -1, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
+	(&listener{Socket: s, t: t}).say("STATUS=brief", "READY=1")
+	s.Close()
+	s.Close()
+	var all Message
+	s.Run(func(m Message) { all, _ = merge(all, m) })
+	if !all.Ready || all.Status == nil || *all.Status != "brief" {
+		t.Errorf("heard %+v", all)
+	}
+	if s, err = d.Listen("x", -1, -1); err != nil {
+		t.Fatal(err)
+	}
+	s.Abort()
+	if _, err := os.Lstat(s.Path()); err == nil {
+		t.Error("the node is still there")
+	}
+}
+
+func TestCloseAtAnyTime(t *testing.T) {
+	noLeaks(t)
+	d := openDir(t, shortDir(t))
 	defer d.Close()
-	for range 50 {
+	for i := range 50 {
 		s, err := d.Listen("x", -1, -1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ended := make(chan struct{})
+		l := &listener{Socket: s, t: t, ended: make(chan struct{})}
+		if i%2 == 0 {
+			l.say("READY=1") // closed from handle
+		}
 		go func() {
-			defer close(ended)
+			defer close(l.ended)
 			s.Run(func(Message) { s.Close() })
 		}()
-		l := &listener{Socket: s, t: t, ended: ended}
-		switch runtime.Gosched(); {
-		case len(openFDs())%2 == 0:
-			l.say("READY=1") // closed from handle
-		default:
+		if i%2 == 1 {
 			s.Close()
 		}
 		l.awaitEnd()
 		s.Close()
 	}
-	s, err := d.Listen("x", -1, -1) // never run
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Close()
-	s.Close()
-	s.Run(func(Message) { t.Error("heard something after Close") })
 }

@@ -14,7 +14,8 @@ const (
 	maxDatagram = 4096
 	// maxFDs is how many descriptors one datagram can carry: 253 on Linux
 	// (unix(7)), fewer than this elsewhere. There is room for all of them, since
-	// what has none is closed by the kernel while this end waits for it.
+	// what has none is closed by the kernel while this end waits for it; so it is
+	// only where the program may not have more descriptors (MSG_CTRUNC).
 	maxFDs = 512
 )
 

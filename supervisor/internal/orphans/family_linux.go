@@ -13,10 +13,10 @@ type Family struct {
 	origin Origin
 
 	// Guarded by o.mu.
-	over   bool  // forgotten: nothing more is put down
-	deaths int   // members reaped
-	seen   []int // pids in o.known
-	claims []int // numbers in o.claims
+	over   bool             // forgotten: nothing more is put down
+	deaths int              // members reaped
+	seen   map[int]struct{} // pids in o.known; made when there is one
+	claims []int            // numbers in o.claims
 }
 
 // kin is a process that was told to be of a family.
@@ -89,7 +89,7 @@ func (o *Orphans) forget(f *Family) {
 			delete(o.claims, id)
 		}
 	}
-	for _, pid := range f.seen {
+	for pid := range f.seen {
 		if o.known[pid].family == f {
 			delete(o.known, pid)
 		}
@@ -104,9 +104,13 @@ func (o *Orphans) know(f *Family, p proc) {
 		return
 	}
 	o.known[p.pid] = k
-	if f != nil {
-		f.seen = append(f.seen, p.pid)
+	if f == nil {
+		return
 	}
+	if f.seen == nil {
+		f.seen = map[int]struct{}{}
+	}
+	f.seen[p.pid] = struct{}{}
 }
 
 // Note puts down the worker's descendants as they are now, so that they are
@@ -205,8 +209,10 @@ func (f *Family) wants(of *Family) bool { return of == f }
 
 // End kills what is left of the family and reaps it, until nothing is, and
 // tells what there was, without those that were signalled with the worker's
-// process group. If ctx ends before that the family stays known, to KillAll
-// and to what reaps. It is called once, after the leader was reaped.
+// process group. Against one that forks faster than it is killed only a cgroup
+// helps; then, and whenever ctx ends first, the family stays known to KillAll
+// and to what reaps. It is called after the leader was reaped, and again only
+// if it has failed.
 func (f *Family) End(ctx context.Context) ([]Survivor, error) {
 	if f == nil {
 		return nil, nil

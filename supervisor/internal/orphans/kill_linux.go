@@ -84,7 +84,7 @@ func (o *Orphans) wholeOf(f *Family, roots []proc, t table) []Survivor {
 		if p.ended() {
 			continue
 		}
-		s := Survivor{PID: p.pid, Name: p.name, Cmdline: readCmdline(p.pid), start: p.start}
+		s := Survivor{PID: p.pid, Name: p.name, Cmdline: readCmdline(p.pid), Start: p.start}
 		if f != nil {
 			s.Worker, s.Generation = f.origin.Worker, f.origin.Generation
 			s.Group = p.group == f.origin.Leader
@@ -128,7 +128,7 @@ func (o *Orphans) end(ctx context.Context, want func(*Family) bool, toll func() 
 	}
 }
 
-func (s Survivor) same(t Survivor) bool { return s.PID == t.PID && s.start == t.start }
+func (s Survivor) same(t Survivor) bool { return s.PID == t.PID && s.Start == t.Start }
 
 func names(list []Survivor) string {
 	if len(list) == 0 {
@@ -141,27 +141,37 @@ func names(list []Survivor) string {
 	return strings.Join(words, ", ") + " still there"
 }
 
+// killAtOnce bounds how many pidfds are open at a time.
+const killAtOnce = 64
+
 // Kill sends SIGKILL to each and waits until all have ended or ctx has. It does
 // not reap. One that has ended before, and whose pid may be another's, is
 // passed over.
 func Kill(ctx context.Context, list []Survivor) error {
 	var faults []error
-	var waiting []*os.File
-	var of []Survivor
-	for _, s := range list {
-		pidfd, err := s.kill()
-		if err != nil {
+	for some := range slices.Chunk(list, killAtOnce) {
+		faults = append(faults, killSome(ctx, some))
+	}
+	return errors.Join(faults...)
+}
+
+func killSome(ctx context.Context, list []Survivor) error {
+	var faults []error
+	ends := make([]*os.File, len(list)) // nil: there is nothing to wait for
+	for i, s := range list {
+		var err error
+		if ends[i], err = s.kill(); err != nil {
 			faults = append(faults, fmt.Errorf("orphans: %s can't be killed: %w", s, err))
 		}
-		if pidfd != nil {
-			defer pidfd.Close()
-			waiting, of = append(waiting, pidfd), append(of, s)
-		}
 	}
-	for i, pidfd := range waiting {
-		if err := awaitEnd(ctx, pidfd); err != nil {
-			faults = append(faults, fmt.Errorf("orphans: %s does not end after SIGKILL: %w", of[i], err))
+	for i, pidfd := range ends {
+		if pidfd == nil {
+			continue
 		}
+		if err := awaitEnd(ctx, pidfd); err != nil {
+			faults = append(faults, fmt.Errorf("orphans: %s does not end after SIGKILL: %w", list[i], err))
+		}
+		pidfd.Close()
 	}
 	return errors.Join(faults...)
 }
@@ -183,7 +193,7 @@ func (s Survivor) kill() (*os.File, error) {
 		return nil, os.NewSyscallError("pidfd_open", err)
 	}
 	pidfd := os.NewFile(uintptr(fd), "pidfd")
-	if now, err := readStat(s.PID); err != nil || now.start != s.start {
+	if now, err := readStat(s.PID); err != nil || now.start != s.Start {
 		pidfd.Close()
 		return nil, nil
 	}

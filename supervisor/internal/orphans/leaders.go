@@ -55,11 +55,3 @@ func (l *Leaders) Owned(pid int) bool {
 	_, ok := l.pids[pid]
 	return ok
 }
-
-// alone calls f while no leader is being forked or reaped, so that what Owned
-// says there holds. f does not wait.
-func (l *Leaders) alone(f func()) {
-	l.gate.Lock()
-	defer l.gate.Unlock()
-	f()
-}

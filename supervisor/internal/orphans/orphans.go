@@ -63,6 +63,7 @@ type Origin struct {
 // Survivor is a process that lives on after the one it came from.
 type Survivor struct {
 	PID     int
+	Start   uint64 // in clock ticks since boot; with the pid it names a process for good
 	Name    string // comm, of at most 15 bytes; printable
 	Cmdline string // the first 256 bytes, the words a space apart; printable
 	// Worker and Generation say where it came from; empty and 0 where it can't
@@ -72,8 +73,6 @@ type Survivor struct {
 	// Group: it is in the worker's own process group, so it was signalled along
 	// with the worker, and may be just about to end.
 	Group bool
-
-	start uint64 // in clock ticks since boot; with the pid it names a process for good
 }
 
 // String is for messages: `4711 (cached) "cached --port 80"`.

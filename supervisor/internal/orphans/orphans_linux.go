@@ -152,7 +152,7 @@ func parent(p string) string {
 type subreaper struct {
 	mu     sync.Mutex
 	users  int
-	before int // what it was without them
+	before bool // it was one without them
 }
 
 var reaper subreaper
@@ -161,14 +161,14 @@ func (r *subreaper) acquire() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.users == 0 {
-		var before int32
-		if _, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&before)), 0); errno != 0 {
-			return os.NewSyscallError("prctl", errno)
+		before, err := isSubreaper()
+		if err == nil {
+			err = os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 		}
-		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			return os.NewSyscallError("prctl", err)
+		if err != nil {
+			return err
 		}
-		r.before = int(before)
+		r.before = before
 	}
 	r.users++
 	return nil
@@ -178,7 +178,16 @@ func (r *subreaper) release() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.users--
-	if r.users == 0 {
-		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, uintptr(r.before), 0, 0, 0)
+	if r.users == 0 && !r.before {
+		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 	}
+}
+
+func isSubreaper() (bool, error) {
+	var is int32
+	_, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&is)), 0)
+	if errno != 0 {
+		return false, os.NewSyscallError("prctl", errno)
+	}
+	return is != 0, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,9 @@ type proc struct {
 	session int
 	threads int
 	start   uint64 // in clock ticks since boot
+	// stack is where its stack begins. 0: there is none, or not yet, as it is in
+	// the middle of execve(2); or it may not be seen.
+	stack uint64
 }
 
 // ended: it waits to be reaped. A process whose first thread has ended while
@@ -62,15 +66,21 @@ func readShort(path string, buf []byte) ([]byte, error) {
 	}
 }
 
-// Fields of stat, counted from the first after the name, which is field 3.
+// Fields of stat as proc_pid_stat(5) numbers them, less the three that make the
+// first after the name the 0th.
 const (
-	statState   = 3 - 3
-	statParent  = 4 - 3
-	statGroup   = 5 - 3
-	statSession = 6 - 3
-	statThreads = 20 - 3
-	statStart   = 22 - 3
+	statState   = 0
+	statParent  = 1
+	statGroup   = 2
+	statSession = 3
+	statThreads = 17
+	statStart   = 19
+	statStack   = 25
 )
+
+// errReaped is of a process that was reaped while it was looked at. What stat
+// says of it then is made up.
+var errReaped = errors.New("orphans: it has been reaped")
 
 // parseStat reads a line of stat. The name, in parentheses, is the process's
 // to choose and may hold spaces and parentheses itself.
@@ -80,17 +90,21 @@ func parseStat(b []byte) (proc, error) {
 		return proc{}, fmt.Errorf("orphans: no name in stat: %.80q", b)
 	}
 	fields := bytes.Fields(b[to+1:])
-	if len(fields) <= statStart || len(fields[statState]) != 1 {
+	if len(fields) <= statStack || len(fields[statState]) != 1 {
 		return proc{}, fmt.Errorf("orphans: too few fields in stat: %.80q", b)
 	}
 	p := proc{name: printable(b[from+1 : to]), state: fields[statState][0]}
-	var faults [6]error
+	var faults [7]error
 	p.pid, faults[0] = strconv.Atoi(string(bytes.TrimSpace(b[:from])))
 	p.parent, faults[1] = strconv.Atoi(string(fields[statParent]))
 	p.group, faults[2] = strconv.Atoi(string(fields[statGroup]))
 	p.session, faults[3] = strconv.Atoi(string(fields[statSession]))
 	p.threads, faults[4] = strconv.Atoi(string(fields[statThreads]))
 	p.start, faults[5] = strconv.ParseUint(string(fields[statStart]), 10, 64)
+	p.stack, faults[6] = strconv.ParseUint(string(fields[statStack]), 10, 64)
+	if p.group < 0 || p.session < 0 {
+		return proc{}, errReaped
+	}
 	return p, errors.Join(faults[:]...)
 }
 
@@ -122,17 +136,34 @@ type claimed struct {
 	generation uint64
 }
 
+// maxExec bounds how long an execve(2) is waited for.
+const maxExec = 100 * time.Millisecond
+
 // readClaim looks for run, and the worker beside it, in the environment that
-// pid was started with. It finds none where the process has written over that
+// p was started with. It finds none where the process has written over that
 // (setproctitle), has become another user's and this program lacks
 // CAP_SYS_PTRACE, or has ended.
-func readClaim(pid int, run string) (c claimed, ok bool) {
-	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/environ")
-	if err != nil {
-		return c, false
+//
+// While a process is in execve(2) its environment shows as empty. It is not,
+// if the stack was the same before and after.
+func readClaim(p proc, run string) (c claimed, ok bool) {
+	path := "/proc/" + strconv.Itoa(p.pid) + "/environ"
+	for end := time.Now().Add(maxExec); ; time.Sleep(time.Millisecond) {
+		f, err := os.Open(path)
+		if err != nil {
+			return c, false
+		}
+		c, ok, empty := parseEnviron(f, run)
+		f.Close()
+		if !empty {
+			return c, ok
+		}
+		now, err := readStat(p.pid)
+		if err != nil || now.start != p.start || now.ended() || now.stack == p.stack && p.stack != 0 || time.Now().After(end) {
+			return c, false
+		}
+		p = now
 	}
-	defer f.Close()
-	return parseEnviron(f, run)
 }
 
 // maxEnviron bounds what is read of an environment, in bytes: more than
@@ -140,7 +171,8 @@ func readClaim(pid int, run string) (c claimed, ok bool) {
 const maxEnviron = 8 << 20
 
 // parseEnviron reads entries that each end in NUL, passing over long ones.
-func parseEnviron(r io.Reader, run string) (c claimed, ok bool) {
+func parseEnviron(r io.Reader, run string) (c claimed, ok, empty bool) {
+	empty = true
 	in := bufio.NewReaderSize(io.LimitReader(r, maxEnviron), 4096)
 	for {
 		entry, err := in.ReadSlice(0)
@@ -149,8 +181,9 @@ func parseEnviron(r io.Reader, run string) (c claimed, ok bool) {
 			_, err = in.ReadSlice(0)
 		}
 		if err != nil {
-			return c, ok
+			return c, ok, empty
 		}
+		empty = false
 		key, value, _ := bytes.Cut(bytes.TrimSuffix(entry, []byte{0}), []byte{'='})
 		switch string(key) {
 		case runKey:

@@ -120,6 +120,7 @@ func (o *Orphans) reap(pid int) bool {
 		o.strangers++
 	} else {
 		f.deaths++
+		delete(f.seen, pid)
 	}
 	return true
 }
@@ -136,6 +137,14 @@ func (o *Orphans) judge(pid int) (f *Family, mayReap bool) {
 	defer o.mu.Unlock()
 	f, adopted := o.kin(c)
 	return f, adopted || o.everything
+}
+
+// alone calls f while no leader is being forked or reaped, so that what Owned
+// says there holds. f does not wait.
+func (l *Leaders) alone(f func()) {
+	l.gate.Lock()
+	defer l.gate.Unlock()
+	f()
 }
 
 // pidOf is si_pid: the first field after three integers, of a union that is

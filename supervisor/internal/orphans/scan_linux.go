@@ -105,7 +105,7 @@ func (o *Orphans) examine(pid int, zombie bool) (child, error) {
 		return c, nil
 	}
 	if !zombie { // it has no environment any more
-		c.claim, c.marked = readClaim(pid, o.run)
+		c.claim, c.marked = readClaim(p, o.run)
 	}
 	if cgroups {
 		c.cgroup = readCgroup(pid)

@@ -59,7 +59,7 @@ func status(t testing.TB, pid int) map[string]string {
 
 // changing are lines of status that differ from process to process.
 func changing(name, _ string) bool {
-	for _, prefix := range []string{"Pid", "Tgid", "Ngid", "NS", "Vm", "Rss", "Hugetlb", "THP", "voluntary", "nonvoluntary", "SigQ", "State", "x86_"} {
+	for _, prefix := range []string{"Pid", "Tgid", "FDSize", "Ngid", "NS", "Vm", "Rss", "Hugetlb", "THP", "voluntary", "nonvoluntary", "SigQ", "State", "x86_"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
@@ -120,53 +120,63 @@ func TestAttributesReachTheProgram(t *testing.T) {
 // What the program finds is the same with the shim and without it: arguments,
 // environment, directory, descriptors and their numbers, process group.
 func TestShimIsNotSeen(t *testing.T) {
-	look := func(attr Attr) []string {
-		s := spec(t, "sleep", "1000")
-		s.Command, s.Dir = []string{"sleep", "999", "1"}, t.TempDir()
-		s.Env = append(s.Env, "A=1", "EMPTY=", "A=2", "not a variable")
-		for range 3 {
-			f, err := os.Open("/dev/zero")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			s.Extra = append(s.Extra, f)
-		}
-		s.Attr = attr
-		pid := begin(t, s).PID
-		read := func(name string) string {
-			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return string(b)
-		}
-		seen := []string{read("cmdline"), read("environ"), read("comm")}
-		cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
-		if err != nil || cwd != s.Dir {
-			t.Errorf("its directory is %s, want %s: %v", cwd, s.Dir, err)
-		}
-		if group, err := unix.Getpgid(pid); err != nil || group != pid {
-			t.Errorf("process %d is of group %d: %v", pid, group, err)
-		}
-		dir := fmt.Sprintf("/proc/%d/fd", pid)
-		fds, err := os.ReadDir(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, fd := range fds {
-			to, err := os.Readlink(filepath.Join(dir, fd.Name()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			seen = append(seen, fd.Name()+" "+to)
-		}
-		return seen
-	}
-	plain, shimmed := look(Attr{}), look(Attr{Nice: ptr(0)})
+	plain, shimmed := find(t, Attr{}), find(t, Attr{Nice: ptr(0)})
 	if !slices.Equal(plain, shimmed) {
 		t.Errorf("without the shim:\n%q\nwith it:\n%q", plain, shimmed)
 	}
+}
+
+// find starts a program with three more descriptors and looks what it has.
+func find(t *testing.T, attr Attr) []string {
+	s := spec(t, "sh", "-c", "echo ready; read line", "zero", "", "ä b")
+	s.Dir, s.Attr = t.TempDir(), attr
+	s.Env = append(s.Env, "A=1", "EMPTY=", "A=2", "not a variable")
+	stdin, hold, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	t.Cleanup(func() { hold.Close() }) // until then it reads
+	s.Stdin = stdin
+	for range 3 {
+		f, err := os.Open("/dev/zero")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		s.Extra = append(s.Extra, f)
+	}
+	out := output(t, &s)
+	pid := begin(t, s).PID
+	line(t, out) // it opens nothing more
+	var seen []string
+	for _, name := range []string{"cmdline", "environ", "comm"} {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = append(seen, string(b))
+	}
+	if cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err != nil || cwd != s.Dir {
+		t.Errorf("its directory is %s, want %s: %v", cwd, s.Dir, err)
+	}
+	if group, err := unix.Getpgid(pid); err != nil || group != pid {
+		t.Errorf("process %d is of group %d: %v", pid, group, err)
+	}
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		to, err := os.Readlink(filepath.Join(dir, fd.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, _, _ = strings.Cut(to, ":[") // the number of a pipe
+		seen = append(seen, fd.Name()+" "+to)
+	}
+	return seen
 }
 
 // A limit on memory below what the shim itself has reserved does not break it.

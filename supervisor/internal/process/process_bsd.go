@@ -53,9 +53,12 @@ func (s Spec) missing() string {
 }
 
 // OnExit has a goroutine Wait and tell f.
-func (p *Process) OnExit(_ *watch.Set, f func(Exit)) {
+func (p *Process) OnExit(_ *watch.Set, reap func(pid int, wait func()), f func(Exit)) {
 	go func() {
-		exit, _ := p.Wait() // it can't fail while the process is this one's child
+		for blockUntilExit(p.PID) == unix.EINTR {
+		}
+		var exit Exit
+		reap(p.PID, func() { exit = p.reap() })
 		f(exit)
 	}()
 }

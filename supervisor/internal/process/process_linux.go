@@ -65,9 +65,9 @@ func adopt(cmd *exec.Cmd, pidfd int) (*Process, error) {
 }
 
 // OnExit has set's goroutine wait for the end, kill what is left of the group,
-// reap, and tell f. It costs neither a thread nor a goroutine. It is called
+// reap, by way of the function of that name, and tell f. It costs neither a thread nor a goroutine. It is called
 // once, and not together with Wait.
-func (p *Process) OnExit(set *watch.Set, f func(Exit)) {
+func (p *Process) OnExit(set *watch.Set, reap func(pid int, wait func()), f func(Exit)) {
 	var key watch.Key
 	var added sync.WaitGroup
 	added.Add(1)
@@ -79,11 +79,16 @@ func (p *Process) OnExit(set *watch.Set, f func(Exit)) {
 		added.Wait() // for key
 		set.Remove(p.pidfd, key)
 		unix.Close(p.pidfd)
-		f(p.reap())
+		var exit Exit
+		reap(p.PID, func() { exit = p.reap() })
+		f(exit)
 	})
 	if err != nil { // out of watches or memory: a goroutine waits instead
 		go func() {
-			exit, _ := p.Wait() // which falls back on a thread
+			_ = peek(unix.P_PID, p.PID, 0, nil)
+			unix.Close(p.pidfd)
+			var exit Exit
+			reap(p.PID, func() { exit = p.reap() })
 			f(exit)
 		}()
 	}

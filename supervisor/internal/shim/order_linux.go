@@ -51,6 +51,7 @@ const (
 	hasCredential
 	hasNoNewPrivs
 	hasListenPID
+	hasAll = 1<<iota - 1
 )
 
 // Encode gives the order as bytes: the mark, then numbers of eight bytes with
@@ -115,6 +116,7 @@ func decode(b []byte) (o Order, ok bool) {
 	r := reader{b: b[len(mark):]}
 	o.Parent, o.Report = int(r.num()), int(r.num())
 	has := r.num()
+	r.bad = r.bad || has&^hasAll != 0
 	if has&hasOOM != 0 {
 		n := int(r.num())
 		o.OOMScoreAdj = &n
@@ -124,7 +126,7 @@ func decode(b []byte) (o Order, ok bool) {
 		o.Nice = &n
 	}
 	if has&hasUmask != 0 {
-		n := uint32(r.num())
+		n := r.num32()
 		o.Umask = &n
 	}
 	o.NoNewPrivs, o.ListenPID = has&hasNoNewPrivs != 0, has&hasListenPID != 0
@@ -133,10 +135,10 @@ func decode(b []byte) (o Order, ok bool) {
 		o.Limits[i] = Limit{int(r.num()), r.num(), r.num()}
 	}
 	if has&hasCredential != 0 {
-		c := &Credential{UID: uint32(r.num()), GID: uint32(r.num())}
+		c := &Credential{UID: r.num32(), GID: r.num32()}
 		c.Groups = make([]uint32, r.count(8))
 		for i := range c.Groups {
-			c.Groups[i] = uint32(r.num())
+			c.Groups[i] = r.num32()
 		}
 		o.Credential = c
 	}
@@ -157,9 +159,7 @@ func (w *writer) num(n uint64) {
 }
 
 func (w *writer) str(s string) {
-	for i := range len(s) {
-		w.nul = w.nul || s[i] == 0
-	}
+	w.nul = w.nul || hasNUL(s)
 	w.num(uint64(len(s)))
 	w.b = append(append(w.b, s...), 0)
 }
@@ -169,6 +169,15 @@ func (w *writer) list(l []string) {
 	for _, s := range l {
 		w.str(s)
 	}
+}
+
+func hasNUL(s string) bool {
+	for i := range len(s) {
+		if s[i] == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 type reader struct {
@@ -192,6 +201,12 @@ func (r *reader) num() (n uint64) {
 	return n
 }
 
+func (r *reader) num32() uint32 {
+	n := r.num()
+	r.bad = r.bad || n>>32 != 0
+	return uint32(n)
+}
+
 // count reads how many items of at least size bytes follow.
 func (r *reader) count(size int) int {
 	n := r.num()
@@ -209,7 +224,9 @@ func (r *reader) str() string {
 		r.bad = true
 		return ""
 	}
-	return unsafe.String(&s[0], n)
+	text := unsafe.String(&s[0], n)
+	r.bad = r.bad || hasNUL(text)
+	return text
 }
 
 func (r *reader) list() []string {

@@ -1,6 +1,9 @@
 package shim
 
-import "syscall"
+import (
+	"syscall"
+	"unsafe"
+)
 
 // Step names what a shim was at when it failed, in the order of the steps.
 type Step uint8
@@ -47,19 +50,16 @@ func Outcome(b []byte) (ran bool, failure *Failure) {
 	return ran, nil
 }
 
-// record is the only one there is, so that reporting allocates nothing.
+// record is the only one there is: reporting must neither allocate nor let the
+// runtime's scheduler in, which may want to start a thread.
 var record [recordSize]byte
 
-// report writes a record to the pipe. If nobody reads it there is nobody to
-// tell.
+// report writes a record to the pipe, which has room for it. If nobody reads it
+// there is nobody to tell.
 func report(fd int, step Step, index int, errno syscall.Errno) {
 	record = [recordSize]byte{
 		byte(step), 0, byte(index), byte(index >> 8),
 		byte(errno), byte(errno >> 8), byte(errno >> 16), byte(errno >> 24),
 	}
-	for {
-		if _, err := syscall.Write(fd, record[:]); err != syscall.EINTR {
-			return
-		}
-	}
+	_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&record)), recordSize)
 }

@@ -1,0 +1,155 @@
+package supervisor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"example.com/brood/supervisor/internal/process"
+)
+
+// A program that is run aside is one that serves a worker: a check whether it is
+// ready, or what a command is mapped to. It is started, signalled and reaped as
+// workers are, so that nothing of it outlives the supervisor either.
+
+const (
+	// maxAside bounds what is kept of its output, in bytes.
+	maxAside = 1 << 20
+	// asideLinger is how long its output is read once it has ended: a grandchild
+	// may hold the other end.
+	asideLinger = 100 * time.Millisecond
+)
+
+// aside is how such a program ended.
+type aside struct {
+	exit           process.Exit
+	stdout, stderr []byte
+}
+
+// errAsideKilled: the time was up.
+var errAsideKilled = errors.New("its program was killed: the time was up")
+
+// runAside runs words beside the worker and waits for its end, or kills its
+// group when ctx ends.
+func (s *Supervisor) runAside(ctx context.Context, l *live, words []string, stdin []byte) (aside, error) {
+	env, err := l.launch.pool.Environment()
+	if err != nil {
+		return aside{}, err
+	}
+	env = append(append(env, identity(l.id)...), fmt.Sprintf("BROOD_PID=%d", l.proc.PID), "BROOD_SOCKET="+s.cfg.Socket)
+	var pipes [3]*os.File // our ends
+	var theirs [3]*os.File
+	defer func() {
+		for i := range pipes {
+			pipes[i].Close() // nil where it was never made
+			theirs[i].Close()
+		}
+	}()
+	for i := range pipes {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return aside{}, err
+		}
+		pipes[i], theirs[i] = r, w
+		if i == 0 {
+			pipes[i], theirs[i] = w, r
+		}
+	}
+	proc, exited, err := s.startAside(l, process.Spec{
+		Command: words, Dir: l.launch.pool.Dir, Env: env, Stdin: theirs[0], Stdout: theirs[1], Stderr: theirs[2],
+	})
+	if err != nil {
+		return aside{}, err
+	}
+	for _, f := range theirs {
+		f.Close()
+	}
+	return feed(ctx, proc, exited, pipes, stdin)
+}
+
+// startAside starts it by the spawner, with the attributes of the worker.
+func (s *Supervisor) startAside(l *live, spec process.Spec) (*process.Process, <-chan process.Exit, error) {
+	attr, err := l.launch.attributes()
+	if err != nil {
+		return nil, nil, err
+	}
+	attr.ListenFDs = 0
+	spec.Attr = attr
+	type started struct {
+		proc *process.Process
+		err  error
+	}
+	result := make(chan started, 1)
+	s.spawner.Do(func() {
+		var r started
+		r.err = s.leaders.Fork(func() (int, error) {
+			if r.proc, r.err = process.Start(spec); r.err != nil {
+				return 0, r.err
+			}
+			return r.proc.PID, nil
+		})
+		result <- r
+	})
+	r := <-result // a start always ends
+	if r.err != nil {
+		return nil, nil, r.err
+	}
+	exited := make(chan process.Exit, 1)
+	r.proc.OnExit(s.watched, s.leaders.Reap, func(e process.Exit) { exited <- e })
+	return r.proc, exited, nil
+}
+
+// feed feeds and reads it to its end.
+func feed(ctx context.Context, proc *process.Process, exited <-chan process.Exit, pipes [3]*os.File, stdin []byte) (aside, error) {
+	var a aside
+	read := make(chan struct{}, 2)
+	for i, into := range []*[]byte{&a.stdout, &a.stderr} {
+		go func() {
+			*into, _ = io.ReadAll(io.LimitReader(pipes[i+1], maxAside)) // what came before an error counts
+			_, _ = io.Copy(io.Discard, pipes[i+1])
+			read <- struct{}{}
+		}()
+	}
+	fed := make(chan struct{})
+	go func() {
+		_, _ = pipes[0].Write(stdin) // EPIPE: it does not want to know
+		pipes[0].Close()
+		close(fed)
+	}()
+	var err error
+	select {
+	case a.exit = <-exited:
+	case <-ctx.Done():
+		_ = proc.Signal(syscall.SIGKILL)
+		a.exit = <-exited
+		err = errAsideKilled
+	}
+	for _, p := range pipes {
+		_ = p.SetDeadline(time.Now().Add(asideLinger))
+	}
+	<-read
+	<-read
+	<-fed
+	return a, err
+}
+
+// failure says in words why it counts as failed; nil: it does not.
+func (a aside) failure() error {
+	if a.exit == (process.Exit{}) {
+		return nil
+	}
+	text := strings.TrimSpace(string(bytes.TrimSpace(a.stderr)))
+	if text == "" && a.exit.Signal != 0 {
+		text = "killed by " + a.exit.Signal.String()
+	}
+	if text == "" {
+		text = fmt.Sprintf("exit code %d", a.exit.Code)
+	}
+	return errors.New(text)
+}

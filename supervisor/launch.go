@@ -1,0 +1,310 @@
+package supervisor
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"example.com/brood/supervisor/internal/cgroup"
+	"example.com/brood/supervisor/internal/lifecycle"
+	"example.com/brood/supervisor/internal/listen"
+	"example.com/brood/supervisor/internal/process"
+)
+
+// launch is what processes of one version of a pool are started from. What it
+// takes from the system is looked up once, at the first start, by the spawner.
+type launch struct {
+	pool *Pool // not to be written to
+
+	once    sync.Once
+	attr    process.Attr
+	attrErr error
+}
+
+// attributes are those that the configuration asks for.
+func (l *launch) attributes() (process.Attr, error) {
+	l.once.Do(func() { l.attr, l.attrErr = l.lookUp() })
+	return l.attr, l.attrErr
+}
+
+func (l *launch) lookUp() (process.Attr, error) {
+	p := l.pool
+	a := process.Attr{
+		Umask: p.Umask, Nice: p.Nice, OOMScoreAdj: p.OOMScoreAdj, NoNewPrivs: p.NoNewPrivs, ListenFDs: len(p.Listen),
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Limits)) {
+		resource, ok := process.LimitNames[name]
+		if !ok {
+			return a, fmt.Errorf("there is no limit %q on this system", name)
+		}
+		a.Limits = append(a.Limits, process.Limit{Resource: resource, Soft: p.Limits[name].Soft, Hard: p.Limits[name].Hard})
+	}
+	if p.User == "" && p.Group == "" {
+		return a, nil
+	}
+	var err error
+	a.Credential, err = process.LookupUser(p.User, p.Group)
+	return a, err
+}
+
+// kept are the variables of the supervisor's own that CleanEnv leaves.
+var kept = []string{"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TERM"}
+
+// Environment is what a worker of this pool gets beside the BROOD_ variables
+// and what hands sockets over. It reads EnvFile.
+func (p Pool) Environment() ([]string, error) {
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		key, _, _ := strings.Cut(kv, "=")
+		ours := strings.HasPrefix(key, "BROOD_") || slices.Contains([]string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"}, key)
+		return ours || p.CleanEnv && !slices.Contains(kept, key) && !strings.HasPrefix(key, "LC_")
+	})
+	for _, path := range p.EnvFile {
+		more, err := readEnvFile(path)
+		if err != nil {
+			return nil, err
+		}
+		env = append(env, more...)
+	}
+	for _, k := range slices.Sorted(maps.Keys(p.Env)) {
+		env = append(env, k+"="+p.Env[k])
+	}
+	return env, nil
+}
+
+// maxEnvFile bounds an environment file in bytes.
+const maxEnvFile = 1 << 20
+
+// readEnvFile reads KEY=value lines. Empty lines and those that begin with #
+// are passed over; quotes are part of the value.
+func readEnvFile(path string) ([]string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("environment file: %w", err)
+	}
+	defer f.Close()
+	var env []string
+	lines := bufio.NewScanner(io.LimitReader(f, maxEnvFile))
+	lines.Buffer(nil, maxEnvFile)
+	for n := 1; lines.Scan(); n++ {
+		line := bytes.TrimSpace(lines.Bytes())
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		key, _, ok := strings.Cut(string(line), "=")
+		if !ok || !validEnvKey(key) || bytes.IndexByte(line, 0) >= 0 {
+			return nil, fmt.Errorf("environment file %s, line %d: write KEY=value", path, n)
+		}
+		env = append(env, string(line))
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("environment file %s: %w", path, err)
+	}
+	return env, nil
+}
+
+// Program is the file that the pool's command names: found as the start of a
+// worker finds it, in the worker's PATH or, with a slash, from Dir.
+func (p Pool) Program() (string, error) {
+	env, err := p.Environment()
+	if err != nil {
+		return "", err
+	}
+	return process.LookPath(p.Command[0], p.Dir, env)
+}
+
+// startProcess starts the process of l with its ends of the pipes and of the
+// socketpair. Listening sockets come first, from descriptor 3 on, as
+// sd_listen_fds(3) demands.
+func (s *Supervisor) startProcess(l *live, out, errs, child *os.File) error {
+	p := l.launch.pool
+	attr, err := l.launch.attributes()
+	if err != nil {
+		return err
+	}
+	extra, names, err := s.sockets.files(p)
+	if err != nil {
+		return err
+	}
+	env, err := s.workerEnv(l, p, names, child)
+	if err != nil {
+		return err
+	}
+	spec := process.Spec{
+		Command: p.Command, Dir: p.Dir, Env: env, Attr: attr,
+		Stdin: s.devNull, Stdout: out, Stderr: errs, Extra: append(extra, child),
+	}
+	if p.Cgroup != (Cgroup{}) && s.cgroups != nil {
+		if err := l.enterCgroup(s.cgroups, &spec); err != nil {
+			return err
+		}
+		defer l.cgroupFD.Close()
+	}
+	return s.leaders.Fork(func() (int, error) {
+		if l.proc, err = process.Start(spec); err != nil {
+			return 0, err
+		}
+		return l.proc.PID, nil
+	})
+}
+
+// workerEnv is the whole environment of a worker.
+func (s *Supervisor) workerEnv(l *live, p *Pool, sockets []string, child *os.File) ([]string, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(child.Fd()), &st); err != nil {
+		return nil, os.NewSyscallError("fstat", err)
+	}
+	env, err := p.Environment()
+	if err != nil {
+		return nil, err
+	}
+	env = append(env, identity(l.id)...)
+	env = append(env, fmt.Sprintf("BROOD_FD=%d:%d", 3+len(sockets), st.Ino))
+	if s.cfg.Socket != "" {
+		env = append(env, "BROOD_SOCKET="+s.cfg.Socket)
+	}
+	if mark := s.orphans.Env(); mark != "" {
+		env = append(env, mark)
+	}
+	if len(sockets) > 0 {
+		env = append(env, fmt.Sprintf("LISTEN_FDS=%d", len(sockets)), "LISTEN_FDNAMES="+strings.Join(sockets, ":"))
+	}
+	if l.notify != nil {
+		env = append(env, "NOTIFY_SOCKET="+l.notify.Path())
+		if p.Health.Beat > 0 {
+			env = append(env, fmt.Sprintf("WATCHDOG_USEC=%d", p.Health.Beat.Microseconds()))
+		}
+	}
+	return env, nil
+}
+
+// identity tells a worker, and what it leaves behind, who it is.
+func identity(id lifecycle.ID) []string {
+	return []string{
+		"BROOD_WORKER=" + id.Slot.String(),
+		"BROOD_POOL=" + id.Pool,
+		"BROOD_SLOT=" + strconv.Itoa(id.N),
+		fmt.Sprintf("BROOD_GENERATION=%d", id.Generation),
+	}
+}
+
+// enterCgroup makes the worker's own group for it to be born into.
+func (l *live) enterCgroup(tree *cgroup.Tree, spec *process.Spec) error {
+	c := l.launch.pool.Cgroup
+	group, err := tree.New(fmt.Sprintf("%s.%d.%d", l.id.Pool, l.id.N, l.id.Generation), cgroup.Limits{MemoryMax: c.Memory, PIDsMax: c.PIDs})
+	if err != nil {
+		return err
+	}
+	l.cgroup = group
+	if l.cgroupFD, err = group.FD(); err != nil {
+		return err
+	}
+	spec.CgroupFD = int(l.cgroupFD.Fd())
+	return nil
+}
+
+// sockets are the listening sockets of all pools, opened once and kept as long
+// as a pool has them.
+type sockets struct {
+	mu   sync.Mutex
+	open map[string]*listen.Socket // by pool and name
+}
+
+func socketKey(pool, name string) string { return pool + "\x00" + name }
+
+// prepare opens what pools need and is not open. If one can't be, those that
+// were opened now are closed again.
+func (k *sockets) prepare(pools []Pool) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	fresh := map[string]*listen.Socket{}
+	for _, p := range pools {
+		for _, name := range slices.Sorted(maps.Keys(p.Listen)) {
+			spec, err := listen.Parse(p.Listen[name])
+			if err == nil && k.has(p.Name, name, spec) {
+				continue
+			}
+			var socket *listen.Socket
+			if err == nil {
+				socket, err = listen.Open(spec)
+			}
+			if err != nil {
+				for _, s := range fresh {
+					s.Close()
+				}
+				return &FieldError{"pools." + p.Name + ".listen." + name, err.Error()}
+			}
+			fresh[socketKey(p.Name, name)] = socket
+		}
+	}
+	for key, s := range fresh {
+		if old := k.open[key]; old != nil {
+			old.Close()
+		}
+		k.open[key] = s
+	}
+	return nil
+}
+
+func (k *sockets) has(pool, name string, spec listen.Spec) bool {
+	have := k.open[socketKey(pool, name)]
+	return have != nil && have.Spec() == spec
+}
+
+// settle closes what no pool has any more.
+func (k *sockets) settle(pools []Pool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	wanted := map[string]bool{}
+	for _, p := range pools {
+		for name := range p.Listen {
+			wanted[socketKey(p.Name, name)] = true
+		}
+	}
+	for key, s := range k.open {
+		if !wanted[key] {
+			s.Close()
+			delete(k.open, key)
+		}
+	}
+}
+
+// files are a pool's sockets in the order of their names. They stay open here.
+func (k *sockets) files(p *Pool) ([]*os.File, []string, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	names := slices.Sorted(maps.Keys(p.Listen))
+	files := make([]*os.File, len(names))
+	for i, name := range names {
+		s := k.open[socketKey(p.Name, name)]
+		if s == nil {
+			return nil, nil, fmt.Errorf("its socket %s is not open", name)
+		}
+		files[i] = s.File()
+	}
+	return files, names, nil
+}
+
+func (k *sockets) close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var errs []error
+	for _, s := range k.open {
+		errs = append(errs, s.Close())
+	}
+	clear(k.open)
+	return errors.Join(errs...)
+}
+
+// groupGone is how long a worker's cgroup may take to become empty.
+const groupGone = 5 * time.Second

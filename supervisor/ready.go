@@ -1,0 +1,123 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"sync/atomic"
+	"time"
+
+	"example.com/brood/supervisor/internal/lifecycle"
+	"example.com/brood/supervisor/internal/notify"
+)
+
+const (
+	// probeEvery is the time between two checks, probeTime the longest for one.
+	probeEvery = 100 * time.Millisecond
+	probeTime  = 5 * time.Second
+)
+
+// probe finds out when a worker is ready where it does not say so on the
+// socketpair. It ends when the worker does, or has become ready.
+func (s *Supervisor) probe(l *live) {
+	r := l.launch.pool.Ready
+	var check interface{ Ready(context.Context) error }
+	switch r.When {
+	case ReadyExec:
+		check = programCheck{s, l, r.Exec}
+	default:
+		return
+	}
+	s.wg.Go(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go func() {
+			select {
+			case <-l.gone:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		if err := runChecks(ctx, check); err != nil {
+			text := fmt.Sprintf("it was not ready: %v", err)
+			l.status.CompareAndSwap(nil, &text)
+			return
+		}
+		s.post(lifecycle.SaidReady{ID: l.id}, l)
+	})
+}
+
+// programCheck is ready when a program's exit code is 0.
+type programCheck struct {
+	s     *Supervisor
+	l     *live
+	words []string
+}
+
+func (c programCheck) Ready(ctx context.Context) error {
+	a, err := c.s.runAside(ctx, c.l, c.words, nil)
+	if err != nil {
+		return err
+	}
+	return a.failure()
+}
+
+// notified acts on what a worker has said by sd_notify(3).
+func (s *Supervisor) notified(l *live, m notify.Message) {
+	if m.Status != nil {
+		l.status.Store(m.Status)
+	}
+	if m.ExtendTimeout > 0 {
+		s.post(lifecycle.Extended{ID: l.id, By: m.ExtendTimeout}, l)
+	}
+	switch {
+	case m.Ready:
+		s.post(lifecycle.SaidReady{ID: l.id}, l)
+	case m.Stopping:
+		s.post(lifecycle.SaidStopping{ID: l.id}, l)
+	}
+	if m.Watchdog {
+		s.post(lifecycle.SaidAlive{ID: l.id}, l)
+	}
+}
+
+// matchLines has the first line of the worker's output that matches make it
+// ready. It is called before anything is read.
+func (s *Supervisor) matchLines(l *live) {
+	if l.launch.pool.Ready.When != ReadyLog {
+		return
+	}
+	re := regexp.MustCompile(l.launch.pool.Ready.Log) // Validate has compiled it
+	var found atomic.Bool
+	until := func(line []byte) bool {
+		if !found.Load() && re.Match(line) && !found.Swap(true) {
+			s.post(lifecycle.SaidReady{ID: l.id}, l)
+		}
+		return found.Load()
+	}
+	l.out.Until(until)
+	l.err.Until(until)
+}
+
+// runChecks tries until it goes well or ctx ends, and returns the last error.
+func runChecks(ctx context.Context, check interface{ Ready(context.Context) error }) error {
+	var last error
+	for {
+		once, cancel := context.WithTimeout(ctx, probeTime)
+		err := check.Ready(once)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			last = err
+		}
+		timer := time.NewTimer(probeEvery)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return last
+		case <-timer.C:
+		}
+	}
+}
