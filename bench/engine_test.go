@@ -169,8 +169,9 @@ func supervise(child, count string) {
 	begin := monotonic()
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(context.Background()) }()
-	awaitReady(s)
+	seen := awaitReady(s)
 	fmt.Println(begin, monotonic())
+	go tellReady(s, seen)
 	fmt.Scanln()
 	begin = monotonic()
 	s.Shutdown(false)
@@ -180,12 +181,29 @@ func supervise(child, count string) {
 	fmt.Println(begin, monotonic())
 }
 
-func awaitReady(s *supervisor.Supervisor) {
-	var seen uint64
+// tellReady prints a line for each worker that becomes ready.
+func tellReady(s *supervisor.Supervisor, seen uint64) {
+	for {
+		events, news := s.Events(seen)
+		for _, e := range events {
+			seen = e.Seq
+			if e.Kind == supervisor.EventState && e.Text == "ready" {
+				fmt.Println("ready")
+			}
+		}
+		select {
+		case <-news:
+		case <-s.Done():
+			return
+		}
+	}
+}
+
+func awaitReady(s *supervisor.Supervisor) (seen uint64) {
 	for {
 		events, news := s.Events(seen)
 		if p := s.Status().Pools[0]; p.Ready == p.Workers {
-			return
+			return seen + uint64(len(events))
 		}
 		if len(events) > 0 {
 			seen = events[len(events)-1].Seq
@@ -229,8 +247,7 @@ func startSupervised(b *testing.B, child string, n int, env ...string) (*supervi
 func (s *supervised) span(b *testing.B) float64 {
 	b.Helper()
 	var begin, end int64
-	if !s.lines.Scan() {
-		b.Fatal("the supervisor ended early")
+	for s.lines.Scan() && s.lines.Text() == "ready" {
 	}
 	if _, err := fmt.Sscan(s.lines.Text(), &begin, &end); err != nil {
 		b.Fatal(err)
@@ -334,8 +351,9 @@ func BenchmarkThousandWorkers(b *testing.B) {
 }
 
 // restartTimes kills the newest child so many times and returns the
-// milliseconds until the next was in its main.
-func restartTimes(b *testing.B, m *marks, victim mark, times int) []float64 {
+// milliseconds until the next was in its main. settled waits until that one may
+// be killed: a worker that was never ready is not restarted at once.
+func restartTimes(b *testing.B, m *marks, victim mark, times int, settled func()) []float64 {
 	b.Helper()
 	var all []float64
 	for range times {
@@ -345,6 +363,7 @@ func restartTimes(b *testing.B, m *marks, victim mark, times int) []float64 {
 		}
 		victim = m.next(b)
 		all = append(all, float64(victim.at-begin)/1e6)
+		settled()
 	}
 	return all
 }
@@ -361,7 +380,7 @@ func BenchmarkRestart(b *testing.B) {
 		if err := keep.Start(); err != nil {
 			b.Fatal(err)
 		}
-		c := median(restartTimes(b, m, m.next(b), times))
+		c := median(restartTimes(b, m, m.next(b), times, func() {}))
 		keep.Process.Kill()
 		keep.Wait()
 		b.ReportMetric(c, "c-ms")
@@ -372,7 +391,11 @@ func BenchmarkRestart(b *testing.B) {
 			for range n {
 				victim = m.next(b)
 			}
-			ms := median(restartTimes(b, m, victim, times))
+			ms := median(restartTimes(b, m, victim, times, func() {
+				if !s.lines.Scan() || s.lines.Text() != "ready" {
+					b.Fatal("the worker did not become ready")
+				}
+			}))
 			s.stop(b)
 			b.ReportMetric(ms, fmt.Sprintf("with-%d-ms", n))
 			b.ReportMetric(ms/c, fmt.Sprintf("with-%d/c", n))
