@@ -206,7 +206,7 @@ type outcome struct {
 }
 
 // calling makes a call of c's and returns where its outcome will be.
-func calling(c *Conn, ctx context.Context, command string, m Message) <-chan outcome {
+func calling(ctx context.Context, c *Conn, command string, m Message) <-chan outcome {
 	ch := make(chan outcome, 1)
 	go func() {
 		msg, err := c.Call(ctx, command, m)

@@ -1,0 +1,138 @@
+package ipc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What FuzzConn's second argument asks for.
+const (
+	asWorker = 1 << iota // the Conn is the worker's end
+	greeted              // a HELLO goes ahead of the bytes
+	withCall             // the Conn makes calls meanwhile
+	split                // the bytes come one at a time
+	unread               // nothing is read from the Conn before the end
+)
+
+// Any bytes, to either end: the connection ends in one of three ways, each call
+// has its outcome, and nothing is left behind.
+func FuzzConn(f *testing.F) {
+	for _, frames := range conversations {
+		var b []byte
+		for _, fr := range frames {
+			b = AppendFrame(b, fr)
+		}
+		for how := range byte(32) {
+			f.Add(b, how)
+		}
+		f.Add(b[:len(b)-1], byte(greeted|asWorker))
+	}
+	f.Add([]byte("SSH-2.0-OpenSSH\r\n"), byte(0))
+	f.Fuzz(func(t *testing.T, in []byte, how byte) {
+		before := takeCensus()
+		role := Supervisor
+		if how&asWorker != 0 {
+			role = Worker
+		}
+		closes, closed := closeCounter()
+		own, other, err := Pair()
+		if err != nil {
+			t.Fatal(err)
+		}
+		own.SetDeadline(time.Now().Add(20 * time.Second))
+		c, err := NewConn(nonblocking(t, other), Config{Role: role, OnClose: closed, Handler: echo})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var calls []<-chan outcome
+		if how&withCall != 0 {
+			calls = append(calls, calling(context.Background(), c, "open", Text("one")), calling(context.Background(), c, "open", Text("two")))
+		}
+		converse(t, own, in, how)
+		checkFuzzedEnd(t, c, len(in))
+		for _, ch := range calls {
+			got(t, ch)
+		}
+		own.Close()
+		if told := closes.Load(); told == nil || *told != c.Err() {
+			t.Fatalf("OnClose was told %v, the connection ended by %v", told, c.Err())
+		}
+		if leak := before.leak(); leak != "" {
+			t.Fatal(leak)
+		}
+	})
+}
+
+// converse writes in to the peer's end of the socket and reads it to its end.
+func converse(t *testing.T, f interface {
+	io.ReadWriter
+	SyscallConn() (syscall.RawConn, error)
+}, in []byte, how byte) {
+	if how&greeted != 0 {
+		in = append(AppendFrame(nil, helloFrame(t, Hello{})), in...)
+	}
+	read := make(chan struct{})
+	begin := make(chan struct{})
+	go func() {
+		defer close(read)
+		<-begin
+		io.Copy(io.Discard, f)
+	}()
+	if how&unread == 0 {
+		close(begin)
+	}
+	step := max(1, len(in))
+	if how&split != 0 {
+		step = 1
+	}
+	for i := 0; i < len(in); i += step {
+		if _, err := f.Write(in[i:min(i+step, len(in))]); err != nil {
+			break // the Conn has had enough
+		}
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_WR) })
+	if how&unread != 0 {
+		close(begin)
+	}
+	<-read
+}
+
+func checkFuzzedEnd(t *testing.T, c *Conn, n int) {
+	t.Helper()
+	err := ended(t, c)
+	if err != io.EOF && err != io.ErrUnexpectedEOF && !errors.Is(err, ErrProtocol) {
+		t.Fatalf("ended by %v", err)
+	}
+	var pe *ProtocolError
+	if errors.As(err, &pe) && (pe.Offset < 0 || pe.Offset > int64(n)+4096) {
+		t.Fatalf("%v points beyond the %d bytes there were", pe, n)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.partial.buf) > n || c.out.urgent != nil || c.out.msgs != nil || c.calls != nil {
+		t.Fatalf("the connection has ended and holds %d bytes of a message, %d to write, calls %v", len(c.partial.buf), len(c.out.urgent), c.calls)
+	}
+}
+
+// conversations are what a peer may say, some of it rightly.
+var conversations = [][]Frame{
+	{{Header: Header{Type: TypeHello, Codec: CodecJSON}, Payload: []byte(`{"protocol":[1,1],"max_message":1,"max_inflight":1}`)}, call(1, "echo", nil)},
+	{{Header: Header{Type: TypePing, Arg: 1}}, {Header: Header{Type: TypePong, Arg: 1, Codec: CodecJSON}, Payload: []byte(`{"inflight":1}`)}},
+	{call(1, "echo", []byte("a")), {Header: Header{Type: TypeCancel, ID: 1}}, call(3, "echo", nil), more(call(5, "echo", []byte("b")))},
+	{call(2, "echo", []byte("a")), more(call(4, "echo", []byte("b"))), call(4, "", []byte("c"))},
+	{result(1, []byte("a")), more(result(3, []byte("b"))), result(3, nil)},
+	{failure(2, "no"), {Header: Header{Type: TypeError, ID: 4, Codec: CodecJSON}, Name: []byte("lost"), Payload: []byte(`{"started":"no","details":[]}`)}},
+	{{Header: Header{Type: TypeReady}}, {Header: Header{Type: TypeEvent, Codec: CodecText}, Name: []byte("status"), Payload: []byte("up")}},
+	{{Header: Header{Type: TypeDrain, Arg: 1000}}, call(1, "echo", nil), {Header: Header{Type: TypeDrain}}},
+	{{Header: Header{Type: TypeData, ID: 1}}, {Header: Header{Type: TypeWindow, ID: 1, Arg: 9}}, {Header: Header{Type: 200, Flags: FlagMust}}},
+}
