@@ -1,11 +1,11 @@
 package config
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
 	"example.com/brood/supervisor/internal/listen"
+	"example.com/brood/supervisor/internal/probe"
 )
 
 // Errors about what a worker is given, how it is replaced and what it is sent.
@@ -72,7 +72,7 @@ func TestPoolErrors(t *testing.T) {
 
 		// Sockets.
 		{"listen a text", "listen: tcp://:80", []string{`4:13: pools.web.listen: must be a mapping (key: value), got "tcp://:80"`}},
-		{"listen a number", "listen: {http: [80]}", []string{`4:20: pools.web.listen.http: must be an address such as "tcp://127.0.0.1:8080", got a list`}},
+		{"listen a number", "listen: {http: [80]}", []string{`4:20: pools.web.listen.http: must be an address such as tcp://127.0.0.1:8080, got a list`}},
 		{"listen by a bad name", "listen: {'a:b': 'tcp://:80', 'a b': 'tcp://:81'}", []string{
 			`4:14: pools.web.listen.a:b: "a:b" is no name of a socket: 1 to 255 printable ASCII characters without spaces and colons`,
 			`4:34: pools.web.listen.a b: "a b" is no name of a socket: 1 to 255 printable ASCII characters without spaces and colons`,
@@ -94,6 +94,7 @@ func TestPoolErrors(t *testing.T) {
 		{"ready without exec", "ready: {when: exec}", []string{`4:19: pools.web.ready.when: exec needs the key exec beside it, such as exec: ["./check"]`}},
 		{"ready without http", "ready: {when: http}", []string{`4:19: pools.web.ready.when: http needs the key http beside it, such as http: "http://127.0.0.1:8080/healthz"`}},
 		{"ready without tcp", "ready: {when: tcp}", []string{`4:19: pools.web.ready.when: tcp needs the key tcp beside it, such as tcp: "127.0.0.1:8080"`}},
+		{"ready by a mapping", "ready: {tcp: {port: 80}}", []string{"4:18: pools.web.ready.tcp: must be an address such as 127.0.0.1:8080, got a mapping"}},
 		{"ready with what is wrong", "ready: {when: log, log: ''}", []string{"4:29: pools.web.ready.log: must not be empty; leave the key out instead"}},
 		{"ready with both wrong", "ready: {when: lgo, log: ''}", []string{
 			`4:19: pools.web.ready.when: must be auto, hello, notify, alive, log, exec, http or tcp, got "lgo"; did you mean "log"?`,
@@ -105,6 +106,7 @@ func TestPoolErrors(t *testing.T) {
 		{"log, closed at the end", `ready: {log: "b)"}`, []string{"4:18: pools.web.ready.log: is no regular expression (RE2): unexpected ) at character 2: )"}},
 		{"log, class", `ready: {log: "up [z-a]"}`, []string{"4:18: pools.web.ready.log: is no regular expression (RE2): invalid character class range at character 5: z-a"}},
 		{"log, repeated", `ready: {log: "up**"}`, []string{"4:18: pools.web.ready.log: is no regular expression (RE2): invalid nested repetition operator at character 3: **"}},
+		{"log, for a terminal", `ready: {log: "a[z-\e]"}`, []string{`4:18: pools.web.ready.log: is no regular expression (RE2): invalid character class range at character 3: "z-\x1b"`}},
 		{"log, whole", `ready: {log: "*"}`, []string{"4:18: pools.web.ready.log: is no regular expression (RE2): missing argument to repetition operator"}},
 		{"log, backslash", `ready: {log: 'a\'}`, []string{"4:18: pools.web.ready.log: is no regular expression (RE2): trailing backslash at end of expression, at its end"}},
 		{"log too long", "ready: {log: " + strings.Repeat("x", 1001) + "}", []string{"4:18: pools.web.ready.log: is 1001 bytes long, a regular expression may have 1000"}},
@@ -183,36 +185,40 @@ pools:
 `, "4:36: pools.a.listen.http: this is the address of pools.b.listen.http already; choose another")
 }
 
-// What is no address to listen on is said in the words of who opens it.
-func TestListenErrors(t *testing.T) {
-	for _, text := range []string{"8080", ":8080", "http://127.0.0.1:80", "tcp://localhost:80", "tcp://:99999", "unix://run/a", "unix:///run/", "unix:///a?mode=9", "unix:///a?color=1"} {
-		_, err := listen.Parse(text)
-		if err == nil {
-			t.Errorf("%q is an address now", text)
-			continue
-		}
-		wantErrors(t, with("listen: {http: '"+text+"'}"), `4:20: pools.web.listen.http: "`+text+`": `+errors.Unwrap(err).Error())
+// What an address says is not said to a terminal.
+func TestAddressForATerminal(t *testing.T) {
+	_, err := Parse("b.yaml", []byte(with(`listen: {a: "unix://\e[1m"}`)))
+	if err == nil || strings.ContainsRune(err.Error(), '\x1b') {
+		t.Errorf("got %q", err)
 	}
 }
 
-func TestProbeErrors(t *testing.T) {
-	for _, c := range []struct{ key, value, want string }{
-		{"tcp", "8080", `must have host and port such as 127.0.0.1:8080 or [::1]:8080, got "8080"`},
-		{"tcp", ":8080", "names no host; write 127.0.0.1:8080"},
-		{"tcp", "localhost:http", `the port must be a number from 1 to 65535, got "http"`},
-		{"tcp", "localhost:0", `the port must be a number from 1 to 65535, got "0"`},
-		{"tcp", "a b:80", `"a b" is no host: write an IP address, or a name of letters, digits, '-' and '.'`},
-		{"tcp", "unix:app.sock", `the socket's path must begin with /, got "app.sock"`},
-		{"tcp", "unix:/run/", "names a directory; add the name of a file such as app.sock"},
-		{"http", "127.0.0.1:8080/healthz", `must be a URL that begins with http://, or unix:/run/app.sock:/healthz, got "127.0.0.1:8080/healthz"`},
-		{"http", "https://127.0.0.1/", `must be a URL that begins with http://, or unix:/run/app.sock:/healthz, got "https://127.0.0.1/"`},
-		{"http", "http://", `must be a URL that begins with http://, or unix:/run/app.sock:/healthz, got "http://"`},
-		{"http", "http://a:b@host/", "must have neither a user nor a fragment (#)"},
-		{"http", "http://:8080/", "names no host; write 127.0.0.1:8080"},
-		{"http", "http://127.0.0.1:99999/", `the port must be a number from 1 to 65535, got "99999"`},
-		{"http", "unix:/run/app.sock", `must be the socket's path and the page's with ":" between such as unix:/run/app.sock:/healthz, got "unix:/run/app.sock"`},
-		{"http", "unix:/run/app.sock:healthz", `must be the socket's path and the page's with ":" between such as unix:/run/app.sock:/healthz, got "unix:/run/app.sock:healthz"`},
+// What is no address is said in the words of who is to use it.
+func TestAddressErrors(t *testing.T) {
+	listens := func(text string) error { _, err := listen.Parse(text); return err }
+	asks := func(text string) error { _, err := probe.ParseHTTP(text); return err }
+	connects := func(text string) error { _, err := probe.ParseTCP(text); return err }
+	for _, c := range []struct {
+		lines, at string
+		parse     func(string) error
+		texts     []string
+	}{
+		{"listen: {http: '%s'}", "4:20: pools.web.listen.http: ", listens, []string{
+			"", "8080", ":8080", "http://127.0.0.1:80", "tcp://localhost:80", "tcp://:99999", "unix://run/a", "unix:///run/", "unix:///a?mode=9", "unix:///a?color=1",
+		}},
+		{"ready: {http: '%s'}", "4:19: pools.web.ready.http: ", asks, []string{
+			"", "127.0.0.1:8080/healthz", "https://127.0.0.1/", "http://", "http://a:b@host/", "http://:8080/", "http://127.0.0.1:99999/", "unix:/run/app.sock", "unix:/run/app.sock:healthz",
+		}},
+		{"ready: {when: tcp, tcp: '%s'}", "4:29: pools.web.ready.tcp: ", connects, []string{
+			"", "8080", ":8080", "localhost:http", "localhost:0", "unix:app.sock", "unix:/run/",
+		}},
 	} {
-		wantErrors(t, with("ready: {"+c.key+": '"+c.value+"'}"), "4:"+map[string]string{"tcp": "18", "http": "19"}[c.key]+": pools.web.ready."+c.key+": "+c.want)
+		for _, text := range c.texts {
+			if err := c.parse(text); err == nil {
+				t.Errorf("%q is an address now", text)
+			} else {
+				wantErrors(t, with(strings.Replace(c.lines, "%s", text, 1)), c.at+err.Error())
+			}
+		}
 	}
 }

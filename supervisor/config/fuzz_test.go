@@ -13,6 +13,10 @@ func FuzzParse(f *testing.F) {
 		"a: &b c\nd: *b", "<<: {a: b}", "!!map {a: b}", "%YAML 1.2\n---\na: b", "a:\n\tb: c", "a: b: c", "{", "}", "[[[[", ": b", "{a, b: }",
 		"pools:\n  web: {command: [x], env: {A: 0x1F, B: .inf, C: ~}, restart: {backoff: 1s..2s, budget: 1/1s}}\r\n",
 		"pools: {web: {command: [x], stop: {signal: TREM, timeout: 0}}}\ncontrol: {mode: 0660, group: a, role: b, socket: ''}",
+		with("limits: {nofile: 1/2, data: 1GiB, cpu: 60s, x: 1}\numask: 027\nlisten: {a: 'tcp://:80', b: unix:///a?mode=1}\nuser: 1\nenv_file: [a]"),
+		with("ready: {when: log, log: 'a(b', http: 'http://[::1]:1/'}\nrollout: {surge: 0}\nrecycle: {jitter: 1%, memory: 0}\nclean_env: yes"),
+		with("ready: {log: '(?i)x)'}\ncommands: {a: {signal: USR1}, b: {exec: [x]}, c: }\nafter: [web, wbe]\ndispatch: {queue: 0, timeout: off}"),
+		"pools: {a: {command: [x], after: [b]}, b: {command: [x], after: [a], ready: {tcp: 'unix:/a', exec: []}}}",
 		"pools: {a.b: {command: x}, a: {b: 1}, \"\": 2, 3: 4}", "\ufeffpools:", "a: b\n...\nc: d", "a: 1\na: 2\n",
 	} {
 		f.Add([]byte(seed))

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/brood/supervisor"
+	"example.com/brood/supervisor/internal/probe"
 )
 
 // What makes a worker ready.
@@ -80,16 +81,17 @@ var pattern = kind[string]{read: func(n node) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	_, err := syntax.Parse(expr, syntax.Perl)
-	var bad *syntax.Error
-	switch {
-	case len(expr) > maxPattern:
+	if len(expr) > maxPattern {
 		n.bad("is %d bytes long, a regular expression may have %d", len(expr), maxPattern)
 		return "", false
+	}
+	_, err := probe.ParseLine(expr)
+	var bad *syntax.Error
+	switch {
 	case errors.As(err, &bad):
 		n.bad("is no regular expression (RE2): %s%s", bad.Code, badPart(expr, bad))
 	case err != nil:
-		n.bad("is no regular expression (RE2): %v", err)
+		n.bad("%s", printable(err.Error()))
 	}
 	return expr, err == nil
 }, schema: object{"type": []string{"string", "integer"}, "minLength": 1, "maxLength": maxPattern, "format": "regex"}}
@@ -108,7 +110,7 @@ func badPart(expr string, e *syntax.Error) string {
 	default:
 		begin = max(0, strings.Index(expr, part))
 	}
-	return fmt.Sprintf(" at character %d: %s", utf8.RuneCountInString(expr[:begin])+1, shorten(part))
+	return fmt.Sprintf(" at character %d: %s", utf8.RuneCountInString(expr[:begin])+1, printable(shorten(part)))
 }
 
 // unexpected is where the first ")" without a "(" is: parsing stops there,

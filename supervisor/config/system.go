@@ -203,7 +203,7 @@ func checkEnvFile(file string) *finding {
 		return found(nil, "%q is not a file", file)
 	}
 	if _, err := (pool{EnvFile: []string{file}}).Environment(); err != nil {
-		return found(err, "%v", err)
+		return found(err, "%s", printable(err.Error()))
 	}
 	return nil
 }
@@ -238,7 +238,7 @@ func checkUser(name, group string) *finding {
 	case errors.As(err, &unknown):
 		return found(err, "there is no user %q on this system", name)
 	case err != nil:
-		return found(err, "%v", err)
+		return found(err, "%s", printable(err.Error()))
 	}
 	return nil
 }
