@@ -51,15 +51,20 @@ func (s *Supervisor) callPool(ctx context.Context, b *board, command string, m i
 		defer cancel()
 	}
 	var tried []*live
+	var last Reply
+	var lastErr error
 	for {
 		l, err := b.gate.enter(ctx, command, tried)
+		if errors.Is(err, ipc.ErrUnavailable) && len(tried) > 0 { // there is no other: what this one said is why
+			return last, lastErr
+		}
 		if err != nil {
 			return Reply{}, err
 		}
-		r, err := s.send(ctx, l, command, m)
+		last, lastErr = s.send(ctx, l, command, m)
 		b.gate.leave(l)
-		if tried = append(tried, l); len(tried) == maxTries || !retriable(err) {
-			return r, err
+		if tried = append(tried, l); len(tried) == maxTries || !retriable(lastErr) {
+			return last, lastErr
 		}
 	}
 }

@@ -98,12 +98,10 @@ func TestCallsThatReachSomebody(t *testing.T) {
 			t.Errorf("%s: %q from %v, %v", text, r.Payload, r.From, err)
 		}
 	}
-	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-	defer cancel()
 	canceled, give := context.WithCancel(ctx)
 	give()
 	for _, c := range []struct {
-		ctx     context.Context
+		ctx     context.Context // nil: of a second
 		command string
 		code    error
 		words   string
@@ -112,10 +110,13 @@ func TestCallsThatReachSomebody(t *testing.T) {
 		{ctx, "fail", ipc.ErrFailed, "web/2#1: fail: error: as asked", ipc.StartedYes},
 		{ctx, "no-such", ipc.ErrUnknownCommand, `web/2#1: no-such: unknown_command: this worker has no command "no-such"`, ipc.StartedNo},
 		{ctx, "two words", ipc.ErrUnknownCommand, "a command's name is", ipc.StartedNo},
-		{short, "hang", ipc.ErrTimeout, "web/2#1: hang: timeout", ipc.StartedUnknown},
+		{nil, "hang", ipc.ErrTimeout, "web/2#1: hang: timeout", ipc.StartedUnknown},
 		{canceled, "echo", ipc.ErrCanceled, "web/2#1: echo: canceled", ipc.StartedNo},
 		{ctx, "die", ipc.ErrLost, "web/2#1: die: lost", ipc.StartedUnknown},
 	} {
+		if c.ctx == nil {
+			c.ctx = within(t, time.Second)
+		}
 		r, err := s.Call(c.ctx, target(t, "web/2"), c.command, ipc.Args("3"))
 		var ce *ipc.CallError
 		if !errors.As(err, &ce) || !errors.Is(err, c.code) || !strings.Contains(err.Error(), c.words) || ce.Started != c.started && ce.Started != ipc.StartedYes {

@@ -14,6 +14,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"example.com/brood/ipc"
+	"example.com/brood/supervisor/internal/listen"
+	"example.com/brood/supervisor/internal/probe"
+	"example.com/brood/supervisor/internal/process"
 )
 
 // Config is what a supervisor runs. New copies it; the caller's value is never
@@ -229,7 +232,7 @@ type Recycle struct {
 	Commands int           // so many answered. 0: never
 	Age      time.Duration // ready for so long, ± Jitter. 0: never
 	Memory   int64         // bytes resident. 0: never
-	Jitter   float64       // a share of Age, 0 to 1, so that a pool does not recycle in step. 0: 0.1
+	Jitter   float64       // a share of Age, 0 to 1, so that a pool does not recycle in step. 0: 0.1. Negative: none
 }
 
 // Dispatch says how commands to the pool, rather than to one worker, are given
@@ -339,8 +342,8 @@ func (p Pool) validateMore(bad func(string, string, ...any)) {
 	if p.Recycle.Commands < 0 || p.Recycle.Age < 0 || p.Recycle.Memory < 0 {
 		bad(".recycle", "commands, age and memory must not be negative")
 	}
-	if p.Recycle.Jitter < 0 || p.Recycle.Jitter > 1 {
-		bad(".recycle.jitter", "must be 0%% to 100%%, got %v", p.Recycle.Jitter)
+	if p.Recycle.Jitter > 1 {
+		bad(".recycle.jitter", "must be at most 100%%, got %v", p.Recycle.Jitter)
 	}
 	if p.Dispatch.Concurrency < 0 {
 		bad(".dispatch.concurrency", "must not be negative, got %d", p.Dispatch.Concurrency)
@@ -357,11 +360,7 @@ func (p Pool) validateMore(bad func(string, string, ...any)) {
 	if p.OOMScoreAdj != nil && (*p.OOMScoreAdj < -1000 || *p.OOMScoreAdj > 1000) {
 		bad(".oom_score_adj", "must be -1000 to 1000, got %d", *p.OOMScoreAdj)
 	}
-	for name, l := range p.Limits {
-		if l.Soft > l.Hard {
-			bad(".limits."+name, "the soft limit (%d) is above the hard one (%d)", l.Soft, l.Hard)
-		}
-	}
+	p.validateSystem(bad)
 	if p.Cgroup.Memory < 0 || p.Cgroup.PIDs < 0 {
 		bad(".cgroup", "memory and pids must not be negative")
 	}
@@ -378,23 +377,40 @@ func (p Pool) validateMore(bad func(string, string, ...any)) {
 
 // validateReady: each way to become ready needs what it looks at.
 func (p Pool) validateReady(bad func(string, string, ...any)) {
+	var err error
 	r := p.Ready
 	switch r.When {
 	case ReadyLog:
-		if _, err := regexp.Compile(r.Log); r.Log == "" || err != nil {
-			bad(".ready.log", "needs a regular expression that a line of the output matches; %v", err)
-		}
+		_, err = probe.ParseLine(r.Log)
 	case ReadyExec:
 		if len(r.Exec) == 0 {
-			bad(".ready.exec", "needs a program whose exit code 0 means ready")
+			err = errors.New("needs a program whose exit code 0 means ready")
 		}
 	case ReadyHTTP:
-		if r.HTTP == "" {
-			bad(".ready.http", "needs an address such as http://127.0.0.1:8080/healthz")
-		}
+		_, err = probe.ParseHTTP(r.HTTP)
 	case ReadyTCP:
-		if r.TCP == "" {
-			bad(".ready.tcp", "needs an address such as 127.0.0.1:8080")
+		_, err = probe.ParseTCP(r.TCP)
+	}
+	if err != nil {
+		bad(".ready."+string(r.When), "%v", err)
+	}
+}
+
+// validateSystem: what is handed to the system must be known to it.
+func (p Pool) validateSystem(bad func(string, string, ...any)) {
+	for name, l := range p.Limits {
+		if _, ok := process.LimitNames[name]; !ok {
+			bad(".limits."+name, "there is no such limit on this system")
+		} else if l.Soft > l.Hard {
+			bad(".limits."+name, "the soft limit (%d) is above the hard one (%d)", l.Soft, l.Hard)
+		}
+	}
+	for name, spec := range p.Listen {
+		if _, err := listen.Parse(spec); err != nil {
+			bad(".listen."+name, "%v", err)
+		}
+		if name == "" || strings.ContainsAny(name, ":\x00") {
+			bad(".listen", "%q is no name of a socket: LISTEN_FDNAMES has colons between them", name)
 		}
 	}
 }
@@ -412,26 +428,24 @@ func (c Config) validateOrder() []error {
 				errs = append(errs, &FieldError{"pools." + p.Name + ".after", fmt.Sprintf("there is no pool %q", name)})
 			}
 		}
-		if path := circle(after, p.Name, p.Name, nil); path != nil {
+		if path := circle(after, p.Name, p.Name, map[string]bool{}); path != nil {
 			errs = append(errs, &FieldError{"pools." + p.Name + ".after", "it comes after itself: " + strings.Join(path, " after ")})
 		}
 	}
 	return errs
 }
 
-// circle is a way from a pool back to itself, or nil.
-func circle(after map[string][]string, at, home string, way []string) []string {
-	way = append(way, at)
-	if len(way) > len(after)+1 {
-		return nil
-	}
+// circle is a way from a pool to home, or nil. What was looked at once leads
+// nowhere.
+func circle(after map[string][]string, at, home string, seen map[string]bool) []string {
+	seen[at] = true
 	for _, next := range after[at] {
 		if next == home {
-			return append(way, home)
+			return []string{at, home}
 		}
-		if !slices.Contains(way, next) {
-			if found := circle(after, next, home, way); found != nil {
-				return found
+		if !seen[next] {
+			if way := circle(after, next, home, seen); way != nil {
+				return append([]string{at}, way...)
 			}
 		}
 	}

@@ -38,7 +38,7 @@ func (g *gate) enter(ctx context.Context, command string, tried []*live) (*live,
 			Target: g.board.name, Command: command, Code: code, Started: ipc.StartedNo, Message: fmt.Sprintf(format, args...),
 		}
 	}
-	limit := g.board.config.Load().Dispatch.Queue
+	limit := max(g.board.config.Load().Dispatch.Queue, 0)
 	g.mu.Lock()
 	l, ready, hope := g.pick(tried)
 	switch {
@@ -56,6 +56,7 @@ func (g *gate) enter(ctx context.Context, command string, tried []*live) (*live,
 	t := &ticket{tried: tried, room: make(chan *live, 1)}
 	g.waiting = append(g.waiting, t)
 	g.queued.Store(int32(len(g.waiting)))
+	g.serve() // a worker that has come since pick looked was not told: nobody waited
 	g.mu.Unlock()
 	select {
 	case l := <-t.room:
@@ -118,17 +119,22 @@ func (g *gate) changed() {
 // serve gives workers with room to who waits, in order. The caller holds mu.
 func (g *gate) serve() {
 	still := g.waiting[:0]
-	for _, t := range g.waiting {
+	for i, t := range g.waiting {
 		l, ready, hope := g.pick(t.tried)
 		switch {
 		case l != nil:
 			g.busy[l]++
 			t.room <- l
+			continue
 		case ready == 0 && !hope:
 			t.room <- nil
-		default:
-			still = append(still, t)
+			continue
 		}
+		if len(t.tried) == 0 { // where it finds no room nobody does
+			still = append(still, g.waiting[i:]...)
+			break
+		}
+		still = append(still, t)
 	}
 	clear(g.waiting[len(still):])
 	g.waiting = still

@@ -223,28 +223,34 @@ type sockets struct {
 func socketKey(pool, name string) string { return pool + "\x00" + name }
 
 // prepare opens what pools need and is not open. If one can't be, those that
-// were opened now are closed again.
+// were opened now are closed again and nothing is changed.
 func (k *sockets) prepare(pools []Pool) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	fresh := map[string]*listen.Socket{}
+	changed := map[*listen.Socket]listen.Spec{} // another mode or owner
 	for _, p := range pools {
 		for _, name := range slices.Sorted(maps.Keys(p.Listen)) {
+			key := socketKey(p.Name, name)
 			spec, err := listen.Parse(p.Listen[name])
-			if err == nil && k.has(p.Name, name, spec) {
+			have := k.open[key]
+			switch {
+			case err != nil:
+			case have != nil && have.Spec().Equal(spec):
 				continue
-			}
-			var socket *listen.Socket
-			if err == nil {
-				socket, err = listen.Open(spec)
+			case have != nil && have.Spec().SameAddress(spec):
+				changed[have] = spec
+				continue
+			default:
+				fresh[key], err = listen.Open(spec)
 			}
 			if err != nil {
+				delete(fresh, key)
 				for _, s := range fresh {
 					s.Close()
 				}
 				return &FieldError{"pools." + p.Name + ".listen." + name, err.Error()}
 			}
-			fresh[socketKey(p.Name, name)] = socket
 		}
 	}
 	for key, s := range fresh {
@@ -253,12 +259,11 @@ func (k *sockets) prepare(pools []Pool) error {
 		}
 		k.open[key] = s
 	}
-	return nil
-}
-
-func (k *sockets) has(pool, name string, spec listen.Spec) bool {
-	have := k.open[socketKey(pool, name)]
-	return have != nil && have.Spec() == spec
+	var errs []error
+	for s, spec := range changed {
+		errs = append(errs, s.Change(spec))
+	}
+	return errors.Join(errs...)
 }
 
 // settle closes what no pool has any more.

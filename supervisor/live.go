@@ -170,7 +170,7 @@ func (s *Supervisor) connConfig(l *live) ipc.Config {
 		},
 		OnHello: func(ipc.Hello) { s.post(lifecycle.Greeted{ID: l.id}, l) },
 		OnReady: func() {
-			if !l.saidReady { // again would mean nothing, and a flood of it would be the loop's
+			if !l.saidReady && !l.launch.pool.Ready.probed() { // again would mean nothing, and a flood of it would be the loop's
 				l.saidReady = true
 				s.post(lifecycle.SaidReady{ID: l.id}, l)
 			}

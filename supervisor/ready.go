@@ -3,12 +3,12 @@ package supervisor
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"sync/atomic"
 	"time"
 
 	"example.com/brood/supervisor/internal/lifecycle"
 	"example.com/brood/supervisor/internal/notify"
+	"example.com/brood/supervisor/internal/probe"
 )
 
 const (
@@ -21,10 +21,14 @@ const (
 // socketpair. It ends when the worker does, or has become ready.
 func (s *Supervisor) probe(l *live) {
 	r := l.launch.pool.Ready
-	var check interface{ Ready(context.Context) error }
+	var check probe.Check
 	switch r.When {
 	case ReadyExec:
 		check = programCheck{s, l, r.Exec}
+	case ReadyHTTP:
+		check, _ = probe.ParseHTTP(r.HTTP) // Validate has parsed it
+	case ReadyTCP:
+		check, _ = probe.ParseTCP(r.TCP)
 	default:
 		return
 	}
@@ -38,7 +42,7 @@ func (s *Supervisor) probe(l *live) {
 			case <-ctx.Done():
 			}
 		}()
-		if err := runChecks(ctx, check); err != nil {
+		if err := probe.Run(ctx, check, probeEvery, probeTime); err != nil {
 			text := fmt.Sprintf("it was not ready: %v", err)
 			l.status.CompareAndSwap(nil, &text)
 			return
@@ -87,37 +91,14 @@ func (s *Supervisor) matchLines(l *live) {
 	if l.launch.pool.Ready.When != ReadyLog {
 		return
 	}
-	re := regexp.MustCompile(l.launch.pool.Ready.Log) // Validate has compiled it
+	line, _ := probe.ParseLine(l.launch.pool.Ready.Log) // Validate has parsed it
 	var found atomic.Bool
-	until := func(line []byte) bool {
-		if !found.Load() && re.Match(line) && !found.Swap(true) {
+	until := func(b []byte) bool {
+		if !found.Load() && line.Match(b) && !found.Swap(true) {
 			s.post(lifecycle.SaidReady{ID: l.id}, l)
 		}
 		return found.Load()
 	}
 	l.out.Until(until)
 	l.err.Until(until)
-}
-
-// runChecks tries until it goes well or ctx ends, and returns the last error.
-func runChecks(ctx context.Context, check interface{ Ready(context.Context) error }) error {
-	var last error
-	for {
-		once, cancel := context.WithTimeout(ctx, probeTime)
-		err := check.Ready(once)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() == nil {
-			last = err
-		}
-		timer := time.NewTimer(probeEvery)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return last
-		case <-timer.C:
-		}
-	}
 }

@@ -221,7 +221,7 @@ func (p Pool) policy() *lifecycle.Policy {
 		RestartEvery: every(p.Restart.Rate, p.Restart.RateWindow), RestartBurst: max(p.Restart.Rate, p.Workers),
 		Surge: p.Rollout.Surge, Unavailable: p.Rollout.Unavailable, Soak: p.Rollout.Soak,
 		Probed: p.Ready.probed(), Watchdog: p.Ready.When == ReadyNotify && p.Health.Beat > 0,
-		Age: p.Recycle.Age, Jitter: p.Recycle.Jitter, MinReady: p.MinReady,
+		Age: p.Recycle.Age, Jitter: max(p.Recycle.Jitter, 0), MinReady: p.MinReady,
 	}
 }
 

@@ -101,6 +101,11 @@ var percent = kind[float64]{read: func(n node) (float64, bool) {
 	return 0, false
 }, schema: object{"type": "string", "pattern": percentShape.String()}}
 
-// jitter is a share as Recycle has it, where 0 means the default: none at all is
-// one too small to tell.
-func jitter(share float64) float64 { return max(share, 1e-9) }
+// jitter is a share as Recycle has it, where 0 means the default and a negative
+// one none.
+func jitter(share float64) float64 {
+	if share == 0 {
+		return -1
+	}
+	return share
+}

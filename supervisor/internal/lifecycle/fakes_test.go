@@ -32,6 +32,8 @@ type fake struct {
 	stopIn            time.Duration // so long it may take, as of its beginning
 	bootBy            time.Time     // when its boot must be over
 	readyAt           time.Time
+	ripens            bool      // it has been ready
+	ripe              time.Time // when it is old enough to be recycled, unless its policy has been amended since
 	aliveAt           time.Time // its last word to its watchdog
 	drained, signaled bool
 	dumped, killed    bool

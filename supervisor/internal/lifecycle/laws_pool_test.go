@@ -71,10 +71,10 @@ func (w *world) checkTaken(g *group, ev Event) {
 		if tr.state == Ready && s.state == Stopping && s.proc != nil && s.proc.id.Generation == tr.counts && !s.proc.fault && s.proc.phase != parted && rolledOut(s.reason) && !(byName && o.Slots[0] == tr.id) {
 			tr.taken, more = true, true
 			if strings.HasPrefix(s.reason, "recycled: ") {
-				w.recycles = append(w.recycles, tr)
+				w.recycles = append(w.recycles, recycle{tr, s.reason})
 			}
 		}
-		tr.taken = tr.taken && s.want == Up && (s.state == Starting || s.state == Stopping)
+		tr.taken = tr.taken && s.want == Up
 		if tr.taken {
 			taken++
 		}
@@ -97,10 +97,11 @@ func (w *world) checkTaken(g *group, ev Event) {
 	}
 }
 
-// checkRecycles: one of a pool at a time, and not again at once after it went
-// wrong.
+// checkRecycles: one of a pool at a time, not too young, and not again at once
+// after it went wrong.
 func (w *world) checkRecycles() {
-	for _, tr := range w.recycles {
+	for _, rec := range w.recycles {
+		tr := rec.tr
 		w.seen[sawRecycled]++
 		w.of(tr.g, func(other *track) {
 			if other.recycled && other != tr {
@@ -109,6 +110,11 @@ func (w *world) checkRecycles() {
 		})
 		if w.now.Before(tr.coolTill) {
 			w.fail("recycle: %v is tried again before %v", tr.id, tr.coolTill)
+		}
+		if p := tr.slot.proc; p != nil && strings.Contains(rec.why, "it has been ready for") {
+			if f := w.process(p.id); f != nil && w.now.Before(f.ripe) {
+				w.fail("age: %v is recycled, and has %v left", f.id, f.ripe.Sub(w.now))
+			}
 		}
 		tr.recycled = true
 	}

@@ -24,6 +24,12 @@ func (w *world) check(ev Event) {
 			w.checkDeadlines(tr)
 		}
 		w.checkBudget(tr)
+		if v := tr.slot.view(); v != tr.view {
+			if !tr.slot.dirty {
+				w.fail("view: %+v was %+v, and nobody is told", v, tr.view)
+			}
+			tr.view = v
+		}
 		first = earlier(first, tr.slot.timerAt)
 		waiting += len(tr.slot.waiters)
 	}
@@ -132,6 +138,9 @@ func (w *world) notePhase(f *fake, p *proc) {
 	switch {
 	case p.phase == serving && f.readyAt.IsZero():
 		f.readyAt = w.now
+		if !f.ripens {
+			f.ripens, f.ripe = true, w.now.Add(time.Duration(float64(f.policy.Age)*(1-f.policy.Jitter))-time.Microsecond)
+		}
 	case p.phase < serving:
 		f.readyAt = time.Time{}
 	case p.phase > serving && f.began.IsZero():

@@ -42,7 +42,7 @@ func (w *world) carryOut(e Effect) {
 			w.fail("reverted: %+v, the pool is %+v", e, g)
 			return
 		}
-		g.version, g.rolling, w.reverted, g.restarts = g.from, false, true, nil
+		g.version, g.rolling, w.reverted, g.restarts = g.from, false, g.name, nil
 		w.seen[sawReverted]++
 	case Finished:
 		if w.finished || !w.shut || slices.ContainsFunc(w.tracks, func(tr *track) bool { return len(tr.live) > 0 }) {
@@ -128,15 +128,18 @@ func (w *world) announced(e Announce) {
 		return
 	}
 	switch e.Kind {
+	case KindState:
+		state, _, _ := strings.Cut(e.Text, ":")
+		tr.passed(State(state))
 	case KindBeside:
 		w.besides++
 		if strings.Contains(e.Text, "recycled: ") {
-			w.recycles = append(w.recycles, tr)
+			w.recycles = append(w.recycles, recycle{tr, e.Text})
 		}
 	case KindSwap:
 		w.seen[sawSwap]++
 		f := w.process(ID{e.Slot, e.Generation})
-		if f == nil || len(tr.live) > 1 && w.now.Sub(f.readyAt) < f.policy.Soak {
+		if f == nil || len(tr.live) > 1 && f.policy.Soak > 0 && (f.readyAt.IsZero() || w.now.Sub(f.readyAt) < f.policy.Soak) {
 			w.fail("soak: %+v, ready since %v", e, f)
 		}
 	case KindRollout:
@@ -204,9 +207,9 @@ func (w *world) settledSlot(o asked, r Result) {
 	}
 	s := tr.slot
 	ev, ordered := o.ev.(Order)
-	_, changed := o.ev.(Reconfigure)
+	c, changed := o.ev.(Reconfigure)
 	switch {
-	case changed && w.reverted:
+	case changed && w.reverted == c.Pool:
 		w.fail("settled: %+v, but the configuration is reverted", r)
 	case !ordered || len(ev.Slots) > 1:
 	case ev.Verb == Stop && (s.state != Stopped || s.want != Down):

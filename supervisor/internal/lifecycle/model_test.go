@@ -34,9 +34,10 @@ type track struct {
 	want    Want
 	leaving bool
 	live    []*fake // ordered or running
-	state   State   // after the step before
+	state   State   // after the step before, or since
 	counts  uint64  // the generation that counted then; 0: none
 	policy  *Policy // that the slot had then
+	view    View    // after the step before
 
 	byHand    bool      // it was started whatever its pool waits for
 	given     bool      // nothing ran in it when the pool was reconfigured
@@ -60,6 +61,12 @@ type birth struct {
 	version, from uint64
 	rolling       bool
 	policy        *Policy // of the pool
+}
+
+// recycle is what a slot begins to be recycled for.
+type recycle struct {
+	tr  *track
+	why string
 }
 
 // asked is an op that is open.
@@ -257,10 +264,19 @@ func (w *world) reconfigured(g *group, ev Reconfigure) {
 	w.of(g, func(tr *track) {
 		for _, f := range tr.live {
 			if f.version == was && tr.slot.version == was {
-				f.version, f.policy = ev.Version, g.policy()
+				f.version, f.policy, f.ripe = ev.Version, g.policy(), time.Time{}
 			}
 		}
 	})
+}
+
+// passed: the slot was in this state, if only for a part of a step.
+func (tr *track) passed(s State) {
+	tr.taken = tr.taken && (s == Starting || s == Stopping)
+	tr.loose = tr.loose || s == Stopped || s == Done
+	if s != Stopping {
+		tr.state = s
+	}
 }
 
 // process is the live process of id, if it is there.

@@ -57,7 +57,7 @@ func (w *world) meddles() {
 	r := w.rng
 	w.lastOp++
 	name := names[r.IntN(len(names))] // maybe of no pool
-	if g := w.byName[name]; g == nil && odds(r, 2) || len(w.tracks) == 0 {
+	if g := w.byName[name]; g == nil && odds(r, 2) || g != nil && g.leaving && odds(r, 2) || len(w.tracks) == 0 {
 		v, p := w.version(name)
 		w.step(AddPool{w.lastOp, name, r.IntN(5), v, w.handed(p), w.anyAfter(name)})
 		return

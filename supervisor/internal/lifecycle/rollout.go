@@ -99,7 +99,7 @@ func (r *rollout) begin(s *slot) bool {
 		r.turns = append(r.turns, &turn{s, s.generation + 1})
 		s.spawnBeside(r.why)
 	case s.state != Ready || taken < missing:
-		s.taken = s.taken || s.state == Ready
+		s.taken = s.taken || s.state == Ready || r.aim == reverting
 		r.give(s)
 		r.turns = append(r.turns, &turn{s, s.generation + 1})
 		s.replace(r.why)

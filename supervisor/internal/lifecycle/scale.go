@@ -123,6 +123,5 @@ func (m *Machine) forget(s *slot) {
 	m.timers.set(s, time.Time{})
 	m.generations[s.id] = s.generation
 	delete(m.slots, s.id)
-	m.dirty = slices.DeleteFunc(m.dirty, func(d *slot) bool { return d == s })
 	m.order = slices.DeleteFunc(m.order, func(o *slot) bool { return o == s })
 }

@@ -77,9 +77,9 @@ type world struct {
 
 	// Of the step at hand.
 	spawns   []birth
-	besides  int      // processes that were announced to start beside another
-	recycles []*track // that begin to be recycled
-	reverted bool
+	besides  int       // processes that were announced to start beside another
+	recycles []recycle // that begin
+	reverted string    // the pool
 
 	history   [64]moment // ring, of the last steps
 	broken    string     // the first law found broken
@@ -206,7 +206,7 @@ func later(a, b time.Time) time.Time {
 // step feeds the machine and looks at what it says.
 func (w *world) step(ev Event) []Effect {
 	w.steps++
-	w.spawns, w.besides, w.recycles, w.reverted = w.spawns[:0], 0, w.recycles[:0], false
+	w.spawns, w.besides, w.recycles, w.reverted = w.spawns[:0], 0, w.recycles[:0], ""
 	w.before(ev)
 	if f := w.sabotaged.event; f != nil {
 		ev = f(w, ev)

@@ -40,7 +40,7 @@ func (p *proc) armWatch() {
 // saidAlive: its watchdog has what it wants, for a while.
 func (p *proc) saidAlive() {
 	p.armWatch()
-	if p.late {
+	if p.late && p.phase == serving {
 		p.late = false
 		p.recovered()
 	}

@@ -75,7 +75,7 @@ func afterTheForks(t *testing.T, pids []int) {
 			p, err := readStat(pid)
 			own, _ := unix.Getsid(0)
 			return err == nil && (p.parent == os.Getpid() || slices.Contains(pids, p.parent)) &&
-				(p.session == own || slices.Contains(pids, p.session) || len(there(p.session)) == 0)
+				(p.session == own || slices.Contains(pids, p.session) || len(living(p.session)) == 0)
 		}) {
 			t.Fatalf("%d was not adopted", pid)
 		}

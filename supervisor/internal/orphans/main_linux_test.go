@@ -65,7 +65,7 @@ func childPIDs() []int {
 }
 
 // patience is how long a test waits for what must come.
-const patience = 60 * time.Second
+const patience = 8 * time.Second
 
 // soon waits for what has no event to wait for.
 func soon(ok func() bool) bool {
@@ -115,8 +115,21 @@ func open(t testing.TB, all bool) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(h.Close)
+	t.Cleanup(func() {
+		h.Close()
+		if t.Failed() {
+			endTheRest()
+		}
+	})
 	return h
+}
+
+// endTheRest is for the tests that come after one that has failed.
+func endTheRest() {
+	for _, pid := range childPIDs() {
+		_ = unix.Kill(pid, unix.SIGKILL)
+		_, _ = unix.Wait4(pid, nil, 0, nil)
+	}
 }
 
 // leader is a shell that lives until its standard input ends.

@@ -1,0 +1,214 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/brood/ipc"
+)
+
+// shape is what there is of a pool: each slot with its generation and, if it is
+// not ready, its state.
+func shape(s *Supervisor, pool string) string {
+	for _, p := range s.Status().Pools {
+		if p.Name != pool {
+			continue
+		}
+		var all []string
+		for _, w := range p.Slots {
+			text := fmt.Sprintf("%d#%d", w.Slot, w.Generation)
+			if !w.Ready {
+				text += " " + string(w.State)
+			}
+			all = append(all, text)
+		}
+		return strings.Join(all, ", ")
+	}
+	return "none"
+}
+
+func isShape(t *testing.T, s *Supervisor, pool, want string) {
+	t.Helper()
+	await(t, s, pool+" to be "+want, func(Status) bool { return shape(s, pool) == want })
+}
+
+// Scale touches only what is too much or too little. A number that was given to
+// a process is never given to another.
+func TestScale(t *testing.T) {
+	s := run(t, Config{Pools: []Pool{echoes(2), pool("other", "echo", 1)}})
+	await(t, s, "all ready", allReady)
+	ctx := within(t, time.Minute)
+	for _, c := range []struct {
+		to              int
+		outcomes, shape string
+	}{
+		{4, "done done", "1#1, 2#1, 3#1, 4#1"},
+		{4, "", "1#1, 2#1, 3#1, 4#1"},
+		{1, "done done done", "1#1"},
+		{3, "done done", "1#1, 2#2, 3#2"},
+	} {
+		results, err := s.Scale(ctx, "web", c.to)
+		if err != nil || outcomes(results) != c.outcomes {
+			t.Fatalf("to %d: %+v, %v, want %s", c.to, results, err, c.outcomes)
+		}
+		isShape(t, s, "web", c.shape)
+	}
+	if got := shape(s, "other"); got != "1#1" {
+		t.Errorf("the other pool: %s", got)
+	}
+	if _, err := s.Call(ctx, target(t, "web/3"), "echo", ipc.Text("x")); err != nil {
+		t.Error(err)
+	}
+	var fault *FieldError
+	for _, n := range []int{0, -1, 1 << 20} {
+		if _, err := s.Scale(ctx, "web", n); !errors.As(err, &fault) {
+			t.Errorf("to %d: %v", n, err)
+		}
+	}
+	if _, err := s.Scale(ctx, "nobody", 1); !errors.Is(err, ErrNoTarget) {
+		t.Error(err)
+	}
+}
+
+// rolled is echoes with a rollout that wastes no time.
+func rolled(name string, n int) Pool {
+	p := pool(name, "echo", n)
+	p.Rollout = besideIt
+	return p
+}
+
+// A reload touches only what has changed, and says what that is, before and
+// after.
+func TestReload(t *testing.T) {
+	before := []Pool{rolled("same", 1), rolled("kept", 1), rolled("rolled", 2), rolled("scaled", 1), rolled("gone", 1)}
+	s := run(t, Config{Pools: before})
+	await(t, s, "all ready", allReady)
+	after := slices.Clone(before[:4])
+	after[1].Stop.Timeout = time.Minute
+	after[2].Env = map[string]string{"MODE": "second"}
+	after[3].Workers = 2
+	cfg := Config{Pools: append(after, rolled("new", 1))}
+	want := "same unchanged [], kept inplace [stop], rolled roll [env], scaled scale [], new add [], gone remove []"
+	told := func(changes []Change) string {
+		var all []string
+		for _, c := range changes {
+			all = append(all, fmt.Sprint(c.Pool, " ", c.Kind, " ", c.Fields))
+		}
+		return strings.Join(all, ", ")
+	}
+	plan, err := s.Plan(cfg)
+	if err != nil || told(plan) != want {
+		t.Fatalf("plan: %s, %v", told(plan), err)
+	}
+	for _, p := range before {
+		if got := shape(s, p.Name); strings.Contains(got, "#2") {
+			t.Errorf("the plan has touched %s: %s", p.Name, got)
+		}
+	}
+	ctx := within(t, time.Minute)
+	changes, err := s.Reload(ctx, cfg)
+	if err != nil || told(changes) != want {
+		t.Fatalf("%s, %v", told(changes), err)
+	}
+	for _, c := range changes {
+		if c.Failed() {
+			t.Errorf("%+v", c)
+		}
+	}
+	for pool, want := range map[string]string{
+		"same": "1#1", "kept": "1#1", "rolled": "1#2, 2#2", "scaled": "1#1, 2#1", "new": "1#1", "gone": "none",
+	} {
+		isShape(t, s, pool, want)
+	}
+	plan, err = s.Plan(cfg)
+	if err != nil || strings.Count(told(plan), string(ChangeNone)) != 5 {
+		t.Errorf("once more: %s, %v", told(plan), err)
+	}
+	if _, err := s.Reload(ctx, Config{}); err == nil {
+		t.Error("a faulty configuration was taken")
+	}
+}
+
+// A failed reload leaves what ran before running, and can be tried again.
+func TestReloadThatFails(t *testing.T) {
+	for name, rollout := range map[string]Rollout{"beside": besideIt, "in turn": inTurn} {
+		t.Run(name, func(t *testing.T) {
+			good := rolled("web", 3)
+			good.Rollout = rollout
+			s := run(t, Config{Pools: []Pool{good}, Log: discard()})
+			await(t, s, "all ready", allReady)
+			bad := good
+			bad.Command = []string{"sh", "-c", "exit 3"}
+			changes, err := s.Reload(within(t, time.Minute), Config{Pools: []Pool{bad}})
+			if err != nil || !changes[0].Failed() {
+				t.Fatalf("%+v, %v", changes, err)
+			}
+			await(t, s, "all ready again", allReady)
+			for i := range 3 {
+				r, err := s.Call(within(t, time.Minute), Target{Pool: "web", Slot: 1 + i}, "echo", ipc.Text("x"))
+				if err != nil {
+					t.Errorf("%v: %v", r.From, err)
+				}
+				if w := s.Status().Pools[0].Slots[i]; i > 0 && w.Generation != 1 {
+					t.Errorf("it was not reached and yet replaced: %+v", w)
+				}
+			}
+			plan, err := s.Plan(Config{Pools: []Pool{bad}})
+			if err != nil || plan[0].Kind != ChangeRoll {
+				t.Errorf("the same again: %+v, %v", plan, err)
+			}
+			plan, err = s.Plan(Config{Pools: []Pool{good}})
+			if err != nil || plan[0].Kind != ChangeNone {
+				t.Errorf("what was: %+v, %v", plan, err)
+			}
+		})
+	}
+}
+
+// One reload at a time; one that is not waited for goes on.
+func TestReloadWhileAnotherIsUnderWay(t *testing.T) {
+	p := rolled("web", 2)
+	s := run(t, Config{Pools: []Pool{p}})
+	await(t, s, "all ready", allReady)
+	p.Env = map[string]string{"MODE": "second"}
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	changes, err := s.Reload(ended, Config{Pools: []Pool{p}})
+	if err != nil || len(changes) != 1 || outcomes(changes[0].Results) != "timeout" {
+		t.Errorf("%+v, %v", changes, err)
+	}
+	isShape(t, s, "web", "1#2, 2#2")
+	s.reloading.Lock()
+	if _, err := s.Reload(within(t, time.Minute), Config{Pools: []Pool{p}}); !errors.Is(err, ErrBusy) {
+		t.Error(err)
+	}
+	s.reloading.Unlock()
+	s.Shutdown(false)
+	<-s.Done()
+	p.Env = nil
+	if _, err := s.Reload(within(t, time.Minute), Config{Pools: []Pool{p}}); !errors.Is(err, ErrStopping) {
+		t.Error(err)
+	}
+}
+
+// A worker that has done its share is replaced, the new one beside it.
+func TestRecycleAfterCommands(t *testing.T) {
+	p := rolled("web", 2)
+	p.Recycle.Commands = 5
+	s := run(t, Config{Pools: []Pool{p}})
+	await(t, s, "all ready", allReady)
+	for range 5 {
+		if _, err := s.Call(within(t, time.Minute), target(t, "web/1"), "echo", ipc.Text("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	isShape(t, s, "web", "1#2, 2#1")
+	if got := leastReady(s, 2); got != 2 {
+		t.Errorf("only %d of 2 were ready at one moment", got)
+	}
+}
