@@ -237,8 +237,12 @@ func (c *Conn) acceptError(f Frame) *breach {
 	if br := decodeJSON(f, &body); br != nil {
 		return br
 	}
+	code := Code(f.Name)
+	if code == ErrLost { // it is not lost: it has answered
+		code = ErrFailed
+	}
 	return c.finish(f.ID, answer{err: &CallError{
-		Code: Code(f.Name), Message: body.Message, Details: body.Details, Started: ParseStarted(body.Started),
+		Code: code, Message: body.Message, Details: body.Details, Started: ParseStarted(body.Started),
 	}})
 }
 

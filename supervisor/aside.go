@@ -8,9 +8,11 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
+	"example.com/brood/supervisor/internal/orphans"
 	"example.com/brood/supervisor/internal/process"
 )
 
@@ -24,6 +26,8 @@ const (
 	// asideLinger is how long its output is read once it has ended: a grandchild
 	// may hold the other end.
 	asideLinger = 100 * time.Millisecond
+	// asideGone is how long it may survive SIGKILL.
+	asideGone = 2 * time.Second
 )
 
 // aside is how such a program ended.
@@ -35,14 +39,46 @@ type aside struct {
 // errAsideKilled: the time was up.
 var errAsideKilled = errors.New("its program was killed: the time was up")
 
+// asides are the programs that run aside. They end with the loop, before what
+// starts and watches them does.
+type asides struct {
+	mu     sync.Mutex
+	closed bool
+	wg     sync.WaitGroup
+}
+
+func (a *asides) enter() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.closed {
+		a.wg.Add(1)
+	}
+	return !a.closed
+}
+
+// end lets no more in and waits for those there.
+func (a *asides) end() {
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
+	a.wg.Wait()
+}
+
 // runAside runs words beside the worker and waits for its end, or kills its
-// group when ctx ends.
+// group when ctx, or the loop, ends.
 func (s *Supervisor) runAside(ctx context.Context, l *live, words []string, stdin []byte) (aside, error) {
+	if !s.asides.enter() {
+		return aside{}, ErrStopping
+	}
+	defer s.asides.wg.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.running, cancel)()
 	env, err := l.launch.pool.Environment()
 	if err != nil {
 		return aside{}, err
 	}
-	env = append(append(env, identity(l.id)...), fmt.Sprintf("BROOD_PID=%d", l.proc.PID), "BROOD_SOCKET="+s.cfg.Socket)
+	env = append(append(env, identity(l.id)...), fmt.Sprintf("BROOD_PID=%d", l.proc.PID), "BROOD_SOCKET="+s.cfg.Socket, s.orphans.Env())
 	var pipes [3]*os.File // our ends
 	var theirs [3]*os.File
 	defer func() {
@@ -70,6 +106,12 @@ func (s *Supervisor) runAside(ctx context.Context, l *live, words []string, stdi
 	for _, f := range theirs {
 		f.Close()
 	}
+	family := s.orphans.Family(orphans.Origin{Worker: l.id.Slot.String(), Generation: l.id.Generation, Leader: proc.PID})
+	defer func() {
+		gone, cancel := context.WithTimeout(context.Background(), asideGone)
+		defer cancel()
+		_, _ = family.End(gone) // what it has left behind; what can't be killed is the end's to tell
+	}()
 	return feed(ctx, proc, exited, pipes, stdin)
 }
 
@@ -88,7 +130,7 @@ func (s *Supervisor) startAside(l *live, spec process.Spec) (*process.Process, <
 	result := make(chan started, 1)
 	s.spawner.Do(func() {
 		var r started
-		r.err = s.leaders.Fork(func() (int, error) {
+		r.err = leaders.Fork(func() (int, error) {
 			if r.proc, r.err = process.Start(spec); r.err != nil {
 				return 0, r.err
 			}
@@ -101,7 +143,7 @@ func (s *Supervisor) startAside(l *live, spec process.Spec) (*process.Process, <
 		return nil, nil, r.err
 	}
 	exited := make(chan process.Exit, 1)
-	r.proc.OnExit(s.watched, s.leaders.Reap, func(e process.Exit) { exited <- e })
+	r.proc.OnExit(s.watched, leaders.Reap, func(e process.Exit) { exited <- e })
 	return r.proc, exited, nil
 }
 
@@ -126,9 +168,14 @@ func feed(ctx context.Context, proc *process.Process, exited <-chan process.Exit
 	select {
 	case a.exit = <-exited:
 	case <-ctx.Done():
-		_ = proc.Signal(syscall.SIGKILL)
-		a.exit = <-exited
 		err = errAsideKilled
+		_ = proc.Signal(syscall.SIGKILL)
+		timer := time.NewTimer(asideGone)
+		defer timer.Stop()
+		select {
+		case a.exit = <-exited:
+		case <-timer.C: // uninterruptible; it is reaped when it goes
+		}
 	}
 	for _, p := range pipes {
 		_ = p.SetDeadline(time.Now().Add(asideLinger))

@@ -123,7 +123,7 @@ func (s *Supervisor) send(ctx context.Context, l *live, command string, m ipc.Me
 	from := Target{Pool: l.id.Pool, Slot: l.id.N, Generation: l.id.Generation}
 	var answer ipc.Message
 	var err error
-	if c, ok := l.launch.pool.Commands[command]; ok {
+	if c, ok := l.board.config.Load().Commands[command]; ok {
 		answer, err = s.mapped(ctx, l, command, c, m)
 	} else if _, greeted := l.conn.Peer(); !greeted {
 		err = &ipc.CallError{Code: ipc.ErrUnknownCommand, Started: ipc.StartedNo, Command: command,
@@ -131,9 +131,11 @@ func (s *Supervisor) send(ctx context.Context, l *live, command string, m ipc.Me
 	} else {
 		answer, err = l.conn.Call(ctx, command, m)
 	}
-	l.answered(s)
 	var ce *ipc.CallError
-	if errors.As(err, &ce) {
+	if !errors.As(err, &ce) || ce.Started != ipc.StartedNo {
+		l.answered(s)
+	}
+	if ce != nil {
 		named := *ce
 		named.Target = from.String()
 		return Reply{From: from}, &named

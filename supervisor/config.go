@@ -302,7 +302,7 @@ func (p Pool) validate() []error {
 	if p.MinReady < 0 || p.MinReady > max(p.Workers, 1) {
 		bad(".min_ready", "must be 0 to the number of workers (%d), got %d", max(p.Workers, 1), p.MinReady)
 	}
-	for k := range p.Env {
+	for _, k := range slices.Sorted(maps.Keys(p.Env)) {
 		if !validEnvKey(k) {
 			bad(".env", "%q is no name of an environment variable", k)
 		}
@@ -310,13 +310,16 @@ func (p Pool) validate() []error {
 	oneOf(bad, ".ready.when", p.Ready.When, "", ReadyAuto, ReadyHello, ReadyAlive, ReadyNotify, ReadyLog, ReadyExec, ReadyHTTP, ReadyTCP)
 	oneOf(bad, ".health.action", p.Health.Action, "", ActionRestart, ActionObserve)
 	oneOf(bad, ".restart.when", p.Restart.When, "", RestartAlways, RestartOnFailure, RestartNever)
-	for field, d := range map[string]time.Duration{
-		".ready.timeout": p.Ready.Timeout, ".health.timeout": p.Health.Timeout,
-		".restart.backoff": min(p.Restart.BackoffMin, p.Restart.BackoffMax), ".restart.stable": p.Restart.Stable,
-		".restart.budget": p.Restart.Window, ".stop.timeout": p.Stop.Timeout,
+	for _, d := range []struct {
+		field string
+		d     time.Duration
+	}{
+		{".ready.timeout", p.Ready.Timeout}, {".health.timeout", p.Health.Timeout},
+		{".restart.backoff", min(p.Restart.BackoffMin, p.Restart.BackoffMax)}, {".restart.stable", p.Restart.Stable},
+		{".restart.budget", p.Restart.Window}, {".stop.timeout", p.Stop.Timeout},
 	} {
-		if d < 0 {
-			bad(field, "must not be negative, got %v", d)
+		if d.d < 0 {
+			bad(d.field, "must not be negative, got %v", d.d)
 		}
 	}
 	if p.Health.Failures < 0 {
@@ -365,7 +368,8 @@ func (p Pool) validateMore(bad func(string, string, ...any)) {
 		bad(".cgroup", "memory and pids must not be negative")
 	}
 	p.validateReady(bad)
-	for name, c := range p.Commands {
+	for _, name := range slices.Sorted(maps.Keys(p.Commands)) {
+		c := p.Commands[name]
 		switch {
 		case !ipc.ValidName(name):
 			bad(".commands", "%q is no name of a command: 1 to 255 printable ASCII characters without spaces", name)
@@ -398,15 +402,16 @@ func (p Pool) validateReady(bad func(string, string, ...any)) {
 
 // validateSystem: what is handed to the system must be known to it.
 func (p Pool) validateSystem(bad func(string, string, ...any)) {
-	for name, l := range p.Limits {
+	for _, name := range slices.Sorted(maps.Keys(p.Limits)) {
+		l := p.Limits[name]
 		if _, ok := process.LimitNames[name]; !ok {
 			bad(".limits."+name, "there is no such limit on this system")
 		} else if l.Soft > l.Hard {
 			bad(".limits."+name, "the soft limit (%d) is above the hard one (%d)", l.Soft, l.Hard)
 		}
 	}
-	for name, spec := range p.Listen {
-		if _, err := listen.Parse(spec); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(p.Listen)) {
+		if _, err := listen.Parse(p.Listen[name]); err != nil {
 			bad(".listen."+name, "%v", err)
 		}
 		if name == "" || strings.ContainsAny(name, ":\x00") {
@@ -491,6 +496,10 @@ func (c Config) withDefaults() Config {
 func (p Pool) withDefaults() Pool {
 	p.Command = slices.Clone(p.Command)
 	p.Env = maps.Clone(p.Env)
+	p.EnvFile = slices.Clone(p.EnvFile)
+	p.Limits = maps.Clone(p.Limits)
+	p.Listen = maps.Clone(p.Listen)
+	p.Ready.Exec = slices.Clone(p.Ready.Exec)
 	p.Restart.GiveUpCodes = slices.Clone(p.Restart.GiveUpCodes)
 	def(&p.Workers, 1)
 	def(&p.MinReady, 1)
@@ -517,6 +526,10 @@ func (p Pool) withDefaults() Pool {
 	def(&p.Dispatch.Queue, 128)
 	def(&p.Dispatch.Timeout, 30*time.Second)
 	p.Commands = maps.Clone(p.Commands)
+	for name, c := range p.Commands {
+		c.Exec = slices.Clone(c.Exec)
+		p.Commands[name] = c
+	}
 	p.After = slices.Clone(p.After)
 	def(&p.Stop.Signal, syscall.SIGTERM)
 	def(&p.Stop.Timeout, 10*time.Second)

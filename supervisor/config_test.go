@@ -113,12 +113,13 @@ func TestValidateReportsAll(t *testing.T) {
 		{Name: "a", Command: []string{"true"}, After: []string{"b"}, Env: map[string]string{"=x": "", "=y": "", "": ""}},
 		{Name: "b", After: []string{"c"}, Stop: Stop{Timeout: -1}, Ready: Ready{Timeout: -1}},
 		{Name: "c", Command: []string{"true"}, After: []string{"a"}},
-		{Name: "c", Command: []string{"true"}},
+		{Name: "d", Command: []string{"true"}},
+		{Name: "d", Command: []string{"true"}},
 	}}
 	err := cfg.Validate()
 	for _, want := range []string{
 		"pools.a.after: it comes after itself: a after b after c after a", "pools.b.command: is missing",
-		"pools.b.stop.timeout", "pools.b.ready.timeout", "pools.c: there are two pools of this name", `pools.a.env: "=y"`,
+		"pools.b.stop.timeout", "pools.b.ready.timeout", "pools.d: there are two pools of this name", `pools.a.env: "=y"`,
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %q", err, want)

@@ -150,7 +150,7 @@ func (s *Supervisor) startProcess(l *live, out, errs, child *os.File) error {
 		}
 		defer l.cgroupFD.Close()
 	}
-	return s.leaders.Fork(func() (int, error) {
+	return leaders.Fork(func() (int, error) {
 		if l.proc, err = process.Start(spec); err != nil {
 			return 0, err
 		}
@@ -217,10 +217,15 @@ func (l *live) enterCgroup(tree *cgroup.Tree, spec *process.Spec) error {
 // as a pool has them.
 type sockets struct {
 	mu   sync.Mutex
-	open map[string]*listen.Socket // by pool and name
+	open map[string]*listen.Socket // by socketKey
 }
 
-func socketKey(pool, name string) string { return pool + "\x00" + name }
+// socketKey names a socket by its pool, its name there, and its address: while a
+// pool moves from one address to another it has both.
+func socketKey(pool, name string, spec listen.Spec) string {
+	address, _, _ := strings.Cut(spec.String(), "?")
+	return pool + "\x00" + name + "\x00" + address
+}
 
 // prepare opens what pools need and is not open. If one can't be, those that
 // were opened now are closed again and nothing is changed.
@@ -229,36 +234,34 @@ func (k *sockets) prepare(pools []Pool) error {
 	defer k.mu.Unlock()
 	fresh := map[string]*listen.Socket{}
 	changed := map[*listen.Socket]listen.Spec{} // another mode or owner
+	fail := func(field string, err error) error {
+		for _, s := range fresh {
+			s.Close()
+		}
+		return &FieldError{field, err.Error()}
+	}
 	for _, p := range pools {
 		for _, name := range slices.Sorted(maps.Keys(p.Listen)) {
-			key := socketKey(p.Name, name)
+			field := "pools." + p.Name + ".listen." + name
 			spec, err := listen.Parse(p.Listen[name])
-			have := k.open[key]
-			switch {
-			case err != nil:
-			case have != nil && have.Spec().Equal(spec):
-				continue
-			case have != nil && have.Spec().SameAddress(spec):
-				changed[have] = spec
-				continue
-			default:
-				fresh[key], err = listen.Open(spec)
-			}
 			if err != nil {
-				delete(fresh, key)
-				for _, s := range fresh {
-					s.Close()
-				}
-				return &FieldError{"pools." + p.Name + ".listen." + name, err.Error()}
+				return fail(field, err)
 			}
+			key := socketKey(p.Name, name, spec)
+			if have := k.open[key]; have != nil {
+				if !have.Spec().Equal(spec) {
+					changed[have] = spec
+				}
+				continue
+			}
+			socket, err := listen.Open(spec)
+			if err != nil {
+				return fail(field, err)
+			}
+			fresh[key] = socket
 		}
 	}
-	for key, s := range fresh {
-		if old := k.open[key]; old != nil {
-			old.Close()
-		}
-		k.open[key] = s
-	}
+	maps.Copy(k.open, fresh)
 	var errs []error
 	for s, spec := range changed {
 		errs = append(errs, s.Change(spec))
@@ -272,8 +275,10 @@ func (k *sockets) settle(pools []Pool) {
 	defer k.mu.Unlock()
 	wanted := map[string]bool{}
 	for _, p := range pools {
-		for name := range p.Listen {
-			wanted[socketKey(p.Name, name)] = true
+		for name, text := range p.Listen {
+			if spec, err := listen.Parse(text); err == nil {
+				wanted[socketKey(p.Name, name, spec)] = true
+			}
 		}
 	}
 	for key, s := range k.open {
@@ -291,7 +296,11 @@ func (k *sockets) files(p *Pool) ([]*os.File, []string, error) {
 	names := slices.Sorted(maps.Keys(p.Listen))
 	files := make([]*os.File, len(names))
 	for i, name := range names {
-		s := k.open[socketKey(p.Name, name)]
+		spec, err := listen.Parse(p.Listen[name])
+		if err != nil {
+			return nil, nil, err
+		}
+		s := k.open[socketKey(p.Name, name, spec)]
 		if s == nil {
 			return nil, nil, fmt.Errorf("its socket %s is not open", name)
 		}

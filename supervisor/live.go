@@ -24,6 +24,7 @@ import (
 type live struct {
 	id     lifecycle.ID
 	launch *launch // what it was spawned from
+	board  *board  // of its pool: what is in force there
 	proc   *process.Process
 	conn   *ipc.Conn
 	out    *capture.Stream
@@ -31,10 +32,9 @@ type live struct {
 
 	outSink, errSink *capture.Sink
 
-	started   time.Time
-	served    atomic.Int64 // commands answered
-	oomKilled atomic.Bool  // its cgroup says so
-	killed    bool         // SIGKILL was sent; the loop's own
+	started time.Time
+	served  atomic.Int64 // commands answered
+	killed  bool         // SIGKILL was sent; the loop's own
 
 	notify   *notify.Socket  // nil: it has none
 	family   *orphans.Family // what it may leave behind; nil: nobody looks
@@ -76,8 +76,8 @@ const (
 
 // spawn starts the process of id and posts what comes of it. It runs on the
 // spawner's thread.
-func (s *Supervisor) spawn(id lifecycle.ID, from *launch) {
-	l, err := s.startLive(id, from)
+func (s *Supervisor) spawn(id lifecycle.ID, from *launch, b *board) {
+	l, err := s.startLive(id, from, b)
 	if err != nil {
 		s.post(lifecycle.SpawnFailed{ID: id, Err: "it could not be started: " + err.Error()}, nil)
 		return
@@ -87,8 +87,8 @@ func (s *Supervisor) spawn(id lifecycle.ID, from *launch) {
 
 // startLive makes the pipes and the socketpair, starts the process, and closes
 // the process's ends here at once.
-func (s *Supervisor) startLive(id lifecycle.ID, from *launch) (l *live, err error) {
-	l = &live{id: id, launch: from, started: time.Now(), gone: make(chan struct{}), outSink: s.stdout, errSink: s.stderr}
+func (s *Supervisor) startLive(id lifecycle.ID, from *launch, b *board) (l *live, err error) {
+	l = &live{id: id, launch: from, board: b, started: time.Now(), gone: make(chan struct{}), outSink: s.stdout, errSink: s.stderr}
 	out, outEnd, err := capture.Pipe(id.Slot.String(), s.stdout)
 	if err != nil {
 		return nil, err
@@ -121,9 +121,11 @@ func (s *Supervisor) startLive(id lifecycle.ID, from *launch) (l *live, err erro
 		return nil, err
 	}
 	l.out, l.err = out, errs
+	l.family = s.orphans.Family(l.origin())
 	if _, err = ipc.NewConn(parent, s.connConfig(l)); err != nil { // this end's HELLO is at fault
 		_ = l.proc.Signal(syscall.SIGKILL)
-		_, _ = l.proc.Wait()
+		leaders.Reap(l.proc.PID, func() { _, _ = l.proc.Wait() })
+		l.discard()
 		out.Finish()
 		errs.Finish()
 		return nil, err
@@ -225,6 +227,15 @@ func (s *Supervisor) connClosed(l *live, err error) {
 	}
 }
 
+// origin is what tells what comes from this process.
+func (l *live) origin() orphans.Origin {
+	o := orphans.Origin{Worker: l.id.Slot.String(), Generation: l.id.Generation, Leader: l.proc.PID}
+	if l.cgroup != nil {
+		o.Cgroup = l.cgroup.Path()
+	}
+	return o
+}
+
 // attend follows the process to its end.
 func (s *Supervisor) attend(l *live) {
 	s.matchLines(l)
@@ -234,16 +245,11 @@ func (s *Supervisor) attend(l *live) {
 			stream.Finish()
 		}
 	}
-	group := ""
-	if l.cgroup != nil {
-		group = l.cgroup.Path()
-	}
-	l.family = s.orphans.Family(orphans.Origin{Worker: l.id.Slot.String(), Generation: l.id.Generation, Leader: l.proc.PID, Cgroup: group})
 	if l.notify != nil {
 		s.wg.Go(func() { l.notify.Run(func(m notify.Message) { s.notified(l, m) }) })
 	}
 	s.probe(l)
-	l.proc.OnExit(s.watched, s.leaders.Reap, func(exit process.Exit) { s.exited(l, exit) })
+	l.proc.OnExit(s.watched, leaders.Reap, func(exit process.Exit) { s.exited(l, exit) })
 }
 
 // exited reports the end of a process, with its last words. What it answered
@@ -257,6 +263,10 @@ func (s *Supervisor) exited(l *live, exit process.Exit) {
 		l.notify.Close()
 	}
 	l.ended = &ExitStatus{Stderr: l.err.Tail()}
+	if l.cgroup != nil {
+		n, err := l.cgroup.OOMKills()
+		l.ended.OOM = err == nil && n > 0
+	}
 	select {
 	case <-l.conn.Done():
 	default:
@@ -284,9 +294,6 @@ func (s *Supervisor) clearAfter(l *live) {
 	ctx, cancel := context.WithTimeout(context.Background(), survivorsGone)
 	defer cancel()
 	if l.cgroup != nil {
-		if n, err := l.cgroup.OOMKills(); err == nil && n > 0 {
-			l.oomKilled.Store(true)
-		}
 		_ = l.cgroup.Kill()
 		if err := l.cgroup.Remove(ctx); err != nil {
 			s.cfg.Log.Warn("cgroup", "worker", l.id.String(), "error", err)
@@ -332,7 +339,7 @@ func (l *live) signal(sig syscall.Signal, leader bool) error {
 
 // answered counts a command and says when the worker has done its share.
 func (l *live) answered(s *Supervisor) {
-	n, limit := l.served.Add(1), int64(l.launch.pool.Recycle.Commands)
+	n, limit := l.served.Add(1), int64(l.board.config.Load().Recycle.Commands)
 	if limit > 0 && n >= limit {
 		s.post(lifecycle.Due{ID: l.id, Why: fmt.Sprintf("it has served %d commands", n)}, l)
 	}

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"example.com/brood/supervisor/internal/lifecycle"
 )
 
@@ -28,6 +30,7 @@ type loop struct {
 	versions map[version]*launch // what processes are spawned from
 	now      time.Time           // of the step at hand
 	oomKills int64               // as the kernel counted them when last looked at
+	ending   bool                // a Shutdown has come
 	over     bool
 }
 
@@ -87,6 +90,10 @@ func (l *loop) setUp() {
 
 // take makes the board ready for an event, and has the machine take the step.
 func (l *loop) take(in input) {
+	if r := l.refuse(in.event); r != nil {
+		in.reply <- []Result{*r}
+		return
+	}
 	switch ev := in.event.(type) {
 	case lifecycle.Spawned:
 		l.lives[ev.ID] = in.live
@@ -101,12 +108,44 @@ func (l *loop) take(in input) {
 		l.boardOf(ev.Pool).gone.Store(true)
 	case lifecycle.Reconfigure:
 		l.versions[version{ev.Pool, ev.Version}] = &launch{pool: in.pool}
+		l.prune(ev.Pool)
 		l.boardOf(ev.Pool).configure(*in.pool)
 	}
 	if in.reply != nil {
 		l.expect(in)
 	}
 	l.step(in.event)
+}
+
+// refuse is the answer to a change of pools that came too late; nil: it fits.
+func (l *loop) refuse(ev lifecycle.Event) *Result {
+	pool, made := "", true
+	switch ev := ev.(type) {
+	case lifecycle.Shutdown:
+		l.ending = true
+		return nil
+	case lifecycle.AddPool:
+		pool, made = ev.Pool, false
+	case lifecycle.Resize:
+		pool = ev.Pool
+	case lifecycle.RemovePool:
+		pool = ev.Pool
+	case lifecycle.Reconfigure:
+		pool = ev.Pool
+	default:
+		return nil
+	}
+	r := &Result{Slot: SlotStatus{Pool: pool}, Outcome: OutcomeFailed}
+	b := l.boardOf(pool)
+	switch {
+	case l.ending:
+		r.Text = "the supervisor is shutting down"
+	case made && (b == nil || b.gone.Load()):
+		r.Text = "the pool is being removed"
+	default:
+		return nil
+	}
+	return r
 }
 
 // expect notes where the answer to an op goes.
@@ -155,6 +194,29 @@ func (l *loop) addBoard(ev lifecycle.AddPool, p Pool) {
 	l.extend(b, p.Workers)
 }
 
+// keptVersions is how many of a pool's configurations are kept beside those
+// that processes run: the one in force, and one to go back to.
+const keptVersions = 4
+
+// prune forgets old configurations of a pool.
+func (l *loop) prune(pool string) {
+	used := map[*launch]bool{}
+	for _, p := range l.lives {
+		used[p.launch] = true
+	}
+	var numbers []uint64
+	for v, from := range l.versions {
+		if v.pool == pool && !used[from] {
+			numbers = append(numbers, v.number)
+		}
+	}
+	slices.Sort(numbers)
+	for len(numbers) > keptVersions {
+		delete(l.versions, version{pool, numbers[0]})
+		numbers = numbers[1:]
+	}
+}
+
 func (l *loop) extend(b *board, n int) {
 	b.extend(n)
 	for _, pl := range *b.places.Load() {
@@ -169,10 +231,9 @@ func (l *loop) noteExit(ev lifecycle.Exited, p *live) {
 	e.At, e.Uptime = time.Now(), time.Since(p.started)
 	if ev.Signal == syscall.SIGKILL && !p.killed {
 		kills := oomKills()
-		e.OOM = kills > l.oomKills
+		e.OOM = e.OOM || kills > l.oomKills
 		l.oomKills = kills
 	}
-	e.OOM = e.OOM || p.oomKilled.Load()
 	if pl := l.places[ev.Slot]; pl != nil {
 		pl.noteExit(e)
 	}
@@ -193,8 +254,16 @@ func (l *loop) step(ev lifecycle.Event) {
 		pl.view.Store(&v)
 		pl.board.gate.changed()
 	})
+	// Who has asked for something is answered last, when all of it can be seen.
 	for _, e := range effects {
-		l.carryOut(e)
+		if _, answer := e.(lifecycle.Settled); !answer {
+			l.carryOut(e)
+		}
+	}
+	for _, e := range effects {
+		if answer, ok := e.(lifecycle.Settled); ok {
+			l.settle(answer)
+		}
 	}
 }
 
@@ -205,12 +274,12 @@ func (l *loop) carryOut(e lifecycle.Effect) {
 		l.spawn(e)
 	case lifecycle.Drain:
 		l.withLive(e.ID, func(p *live) error {
-			p.stopAsked.Store(true)
+			l.stopBegins(p)
 			return p.conn.Drain(e.Grace)
 		})
 	case lifecycle.Signal:
 		l.withLive(e.ID, func(p *live) error {
-			p.stopAsked.Store(true)
+			l.stopBegins(p)
 			p.killed = p.killed || e.Signal == syscall.SIGKILL
 			return p.signal(e.Signal, e.Leader)
 		})
@@ -221,8 +290,6 @@ func (l *loop) carryOut(e lifecycle.Effect) {
 		})
 	case lifecycle.Announce:
 		l.announce(e)
-	case lifecycle.Settled:
-		l.settle(e)
 	case lifecycle.Gone:
 		l.remove(e.Slot)
 	case lifecycle.Reverted:
@@ -234,10 +301,21 @@ func (l *loop) carryOut(e lifecycle.Effect) {
 	}
 }
 
+// stopBegins notes, once, what a process has made that could outlive it. At the
+// end of all, everything that is left is killed whatever it came from, if it may
+// be.
+func (l *loop) stopBegins(p *live) {
+	if p.stopAsked.Swap(true) || l.ending && l.cfg.Reaper {
+		return
+	}
+	l.wg.Go(p.family.Note)
+}
+
 // spawn has the process started by the version that it is to be of.
 func (l *loop) spawn(e lifecycle.Spawn) {
 	from := l.versions[version{e.Pool, e.Version}]
-	l.spawner.Do(func() { l.Supervisor.spawn(e.ID, from) })
+	b := l.places[e.Slot].board
+	l.spawner.Do(func() { l.Supervisor.spawn(e.ID, from, b) })
 }
 
 func (l *loop) settle(e lifecycle.Settled) {
@@ -279,32 +357,40 @@ func (l *loop) withLive(id lifecycle.ID, act func(*live) error) {
 		return
 	}
 	if err := act(p); err != nil {
-		l.cfg.Log.Debug("effect", "worker", id.String(), "error", err)
+		l.say(func() { l.cfg.Log.Debug("effect", "worker", id.String(), "error", err) })
 	}
 }
 
-// announce records an event and logs it.
+// announce records an event and has it logged.
 func (l *loop) announce(a lifecycle.Announce) {
-	id := lifecycle.ID{Slot: a.Slot, Generation: a.Generation}
 	l.events.add(Event{At: l.now, Pool: a.Pool, Slot: a.N, Generation: a.Generation, Kind: a.Kind, Text: a.Text})
+	var stderr []string
+	if pl := l.places[a.Slot]; pl != nil && a.Kind == lifecycle.KindExit {
+		if e := pl.lastExit(); e != nil && e.Generation == a.Generation && e.Failure() {
+			stderr = e.Stderr
+		}
+	}
+	l.say(func() { logAnnouncement(l.cfg.Log, a, stderr) })
+}
+
+func logAnnouncement(log hclog.Logger, a lifecycle.Announce, stderr []string) {
+	id := lifecycle.ID{Slot: a.Slot, Generation: a.Generation}.String()
 	switch a.Kind {
 	case lifecycle.KindExit:
-		args := []any{"worker", id.String(), "how", a.Text}
-		if pl := l.places[a.Slot]; pl != nil {
-			if e := pl.lastExit(); e != nil && e.Generation == a.Generation && e.Failure() && len(e.Stderr) > 0 {
-				args = append(args, "stderr", strings.Join(e.Stderr, "\n"))
-			}
+		args := []any{"worker", id, "how", a.Text}
+		if len(stderr) > 0 {
+			args = append(args, "stderr", strings.Join(stderr, "\n"))
 		}
-		l.cfg.Log.Info("exit", args...)
+		log.Info("exit", args...)
 	case lifecycle.KindState:
 		if strings.HasPrefix(a.Text, string(lifecycle.Failed)) {
-			l.cfg.Log.Error("state", "worker", id.String(), "is", a.Text)
+			log.Error("state", "worker", id, "is", a.Text)
 			return
 		}
-		l.cfg.Log.Info("state", "worker", id.String(), "is", a.Text)
+		log.Info("state", "worker", id, "is", a.Text)
 	case lifecycle.KindBeside, lifecycle.KindSwap, lifecycle.KindResponsive:
-		l.cfg.Log.Info(string(a.Kind), "worker", id.String(), "what", a.Text)
+		log.Info(string(a.Kind), "worker", id, "what", a.Text)
 	default:
-		l.cfg.Log.Warn(string(a.Kind), "worker", id.String(), "what", a.Text)
+		log.Warn(string(a.Kind), "worker", id, "what", a.Text)
 	}
 }

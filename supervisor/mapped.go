@@ -21,19 +21,16 @@ func (s *Supervisor) mapped(ctx context.Context, l *live, command string, c Comm
 		return ipc.Text(lifecycle.SignalName(c.Signal) + " sent"), nil
 	}
 	var args []string
-	if m.Codec == ipc.CodecJSON && json.Unmarshal(m.Payload, &args) != nil {
-		args = nil
+	stdin := m.Payload
+	if m.Codec == ipc.CodecJSON && json.Unmarshal(m.Payload, &args) == nil {
+		stdin = nil
 	}
-	return s.runMapped(ctx, l, command, append(slices.Clone(c.Exec), args...), m)
+	return s.runMapped(ctx, l, command, append(slices.Clone(c.Exec), args...), stdin)
 }
 
 // runMapped runs a program beside the worker. Its words are the arguments; a
 // payload that is no list of words is its standard input.
-func (s *Supervisor) runMapped(ctx context.Context, l *live, command string, words []string, m ipc.Message) (ipc.Message, error) {
-	var stdin []byte
-	if m.Codec != ipc.CodecJSON {
-		stdin = m.Payload
-	}
+func (s *Supervisor) runMapped(ctx context.Context, l *live, command string, words []string, stdin []byte) (ipc.Message, error) {
 	refuse := func(code ipc.Code, started ipc.Started, err error) (ipc.Message, error) {
 		return ipc.Message{}, &ipc.CallError{Command: command, Code: code, Message: err.Error(), Started: started}
 	}

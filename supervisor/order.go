@@ -72,9 +72,15 @@ func (s *Supervisor) order(ctx context.Context, verb lifecycle.Verb, t Target) (
 // when ctx ends first.
 func (s *Supervisor) ask(ctx context.Context, in input, reply <-chan []Result, late func() []Result) ([]Result, error) {
 	select {
-	case s.inputs <- in:
-	case <-s.done:
-		return nil, ErrStopping
+	case s.inputs <- in: // first of all: who does not wait wants it done all the same
+	default:
+		select {
+		case s.inputs <- in:
+		case <-s.done:
+			return nil, ErrStopping
+		case <-ctx.Done():
+			return late(), nil
+		}
 	}
 	select {
 	case results := <-reply:

@@ -42,15 +42,13 @@ func (c Change) Failed() bool {
 var ErrBusy = errors.New("a reload is under way")
 
 // inPlace are the fields of Pool that workers need not be replaced for.
-var inPlace = []string{"MinReady", "Ready", "Health", "Restart", "Stop", "Recycle", "Rollout", "Dispatch", "Commands", "After"}
+var inPlace = []string{"MinReady", "Health", "Restart", "Stop", "Recycle", "Rollout", "Dispatch", "Commands", "After"}
 
 // Plan says what Reload would do with cfg, and changes nothing.
 func (s *Supervisor) Plan(cfg Config) ([]Change, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("supervisor: %w", err)
 	}
-	s.reloading.Lock()
-	defer s.reloading.Unlock()
 	return s.plan(cfg.withDefaults().Pools), nil
 }
 
@@ -58,15 +56,16 @@ func (s *Supervisor) Plan(cfg Config) ([]Change, error) {
 // it since: a reload that does not mention a number does not undo it.
 func (s *Supervisor) plan(pools []Pool) []Change {
 	var changes []Change
+	before := *s.declared.Load()
 	for _, p := range pools {
-		i := slices.IndexFunc(s.declared, func(o Pool) bool { return o.Name == p.Name })
+		i := slices.IndexFunc(before, func(o Pool) bool { return o.Name == p.Name })
 		if i < 0 {
 			changes = append(changes, Change{Pool: p.Name, Kind: ChangeAdd, Workers: [2]int{0, p.Workers}})
 			continue
 		}
-		changes = append(changes, compare(s.declared[i], p))
+		changes = append(changes, compare(before[i], p))
 	}
-	for _, o := range s.declared {
+	for _, o := range before {
 		if !slices.ContainsFunc(pools, func(p Pool) bool { return p.Name == o.Name }) {
 			changes = append(changes, Change{Pool: o.Name, Kind: ChangeRemove, Workers: [2]int{o.Workers, 0}})
 		}
@@ -82,12 +81,13 @@ func compare(old, p Pool) Change {
 	a, b := reflect.ValueOf(old), reflect.ValueOf(p)
 	for i := range a.NumField() {
 		name := a.Type().Field(i).Name
-		if name == "Workers" || reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+		if name == "Workers" || same(a.Field(i), b.Field(i)) {
 			continue
 		}
 		c.Fields = append(c.Fields, strings.ToLower(name))
 		switch {
-		case !slices.Contains(inPlace, name):
+		case !slices.Contains(inPlace, name), name == "Health" && p.Ready.When == ReadyNotify && old.Health.Beat != p.Health.Beat:
+			// the latter was told to the processes when they were started
 			c.Kind = ChangeRoll
 		case c.Kind != ChangeRoll:
 			c.Kind = ChangeInPlace
@@ -96,58 +96,79 @@ func compare(old, p Pool) Change {
 	return c
 }
 
+// same: no entries are no different from none at all.
+func same(a, b reflect.Value) bool {
+	if k := a.Kind(); (k == reflect.Map || k == reflect.Slice) && a.Len() == 0 && b.Len() == 0 {
+		return true
+	}
+	return reflect.DeepEqual(a.Interface(), b.Interface())
+}
+
 // Reload makes the running pools what cfg says, touching only what has changed:
 // it compares cfg's pools with those of the Config before. A pool whose new
 // workers do not become ready goes back to what it was. cfg's other fields are
-// ignored. It waits until all is done or ctx ends, in which case it goes on.
+// ignored. It waits until all is done or ctx ends, in which case it goes on, and
+// the results say so.
 //
 // The error is about the whole: cfg is faulty, another reload is under way
-// (ErrBusy), or the supervisor is stopping (ErrStopping); nothing was changed.
+// (ErrBusy), or the supervisor is not running (ErrStopping); nothing was changed.
 func (s *Supervisor) Reload(ctx context.Context, cfg Config) ([]Change, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("supervisor: %w", err)
 	}
-	if !s.reloading.TryLock() {
-		return nil, ErrBusy
-	}
-	defer s.reloading.Unlock()
 	select {
 	case <-s.stopping:
 		return nil, ErrStopping
-	case <-s.done:
-		return nil, ErrStopping
 	default:
+	}
+	if !s.reloading.TryLock() {
+		return nil, ErrBusy
 	}
 	pools := cfg.withDefaults().Pools
 	changes := s.plan(pools)
 	if err := errors.Join(s.sockets.prepare(pools), s.prepare(pools)); err != nil {
+		s.sockets.settle(*s.declared.Load())
+		s.reloading.Unlock()
 		return nil, err
 	}
-	for i := range changes {
-		for _, in := range s.inputsFor(changes[i], pools) {
-			reply := make(chan []Result, 1)
-			in.reply = reply
-			select {
-			case s.inputs <- in:
-			case <-s.done:
-				return nil, ErrStopping
-			}
-			s.gather(ctx, reply, &changes[i])
+	waiting := slices.Clone(changes)
+	finished := make(chan []Change, 1)
+	go func() { // it ends at the latest with the loop, and holds the lock until then
+		defer s.reloading.Unlock()
+		for i := range changes {
+			s.change(&changes[i], pools)
+		}
+		s.adopt(pools, changes)
+		s.sockets.settle(*s.declared.Load())
+		finished <- changes
+	}()
+	select {
+	case changes := <-finished:
+		return changes, nil
+	case <-ctx.Done():
+	}
+	for i, c := range waiting {
+		if c.Kind != ChangeNone {
+			waiting[i].Results = []Result{{Slot: SlotStatus{Pool: c.Pool}, Outcome: OutcomeTimeout, Text: "it goes on; see `brood status`"}}
 		}
 	}
-	s.adopt(pools, changes)
-	s.sockets.settle(s.declared)
-	return changes, nil
+	return waiting, nil
 }
 
-// gather waits for the answer to one input.
-func (s *Supervisor) gather(ctx context.Context, reply <-chan []Result, c *Change) {
-	select {
-	case r := <-reply:
-		c.Results = append(c.Results, r...)
-	case <-ctx.Done():
-		c.Results = append(c.Results, Result{Slot: SlotStatus{Pool: c.Pool}, Outcome: OutcomeTimeout, Text: "it goes on; see `brood status`"})
-	case <-s.done:
+// change carries out the change of one pool. What comes after a step that has
+// failed is left alone.
+func (s *Supervisor) change(c *Change, pools []Pool) {
+	for _, in := range s.inputsFor(*c, pools) {
+		reply := make(chan []Result, 1)
+		in.reply = reply
+		results, err := s.ask(context.Background(), in, reply, nil)
+		if err != nil {
+			results = []Result{{Slot: SlotStatus{Pool: c.Pool}, Outcome: OutcomeFailed, Text: err.Error()}}
+		}
+		c.Results = append(c.Results, results...)
+		if c.Failed() {
+			return
+		}
 	}
 }
 
@@ -178,18 +199,17 @@ func (s *Supervisor) inputsFor(c Change, pools []Pool) []input {
 // was declared before, so that the same reload can be tried again.
 func (s *Supervisor) adopt(pools []Pool, changes []Change) {
 	var declared []Pool
+	before := *s.declared.Load()
 	for _, p := range pools {
 		c := changes[slices.IndexFunc(changes, func(c Change) bool { return c.Pool == p.Name })]
-		old := slices.IndexFunc(s.declared, func(o Pool) bool { return o.Name == p.Name })
+		old := slices.IndexFunc(before, func(o Pool) bool { return o.Name == p.Name })
 		if c.Kind == ChangeRoll && c.Failed() && old >= 0 {
-			back := s.declared[old]
-			back.Workers = p.Workers
-			declared = append(declared, back)
+			declared = append(declared, before[old])
 			continue
 		}
 		declared = append(declared, p)
 	}
-	s.declared = declared
+	s.declared.Store(&declared)
 }
 
 // Scale gives a pool another number of workers. Those there are not touched; of

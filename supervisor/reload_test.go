@@ -56,7 +56,9 @@ func TestScale(t *testing.T) {
 		if err != nil || outcomes(results) != c.outcomes {
 			t.Fatalf("to %d: %+v, %v, want %s", c.to, results, err, c.outcomes)
 		}
-		isShape(t, s, "web", c.shape)
+		if got := shape(s, "web"); got != c.shape {
+			t.Errorf("to %d: %s, want %s", c.to, got, c.shape)
+		}
 	}
 	if got := shape(s, "other"); got != "1#1" {
 		t.Errorf("the other pool: %s", got)

@@ -32,14 +32,18 @@ type Supervisor struct {
 
 	stopping    chan struct{} // closed by the first Shutdown
 	stopOnce    sync.Once
+	said        chan func() // what the loop has to log; a slow log must not hold it up
+	unsaid      atomic.Int64
 	lastOp      atomic.Uint64
 	lastVersion atomic.Uint64
 
 	sockets sockets
-	leaders orphans.Leaders
+	asides  asides
+	running context.Context // ends with the loop
+	stopped context.CancelFunc
 
-	reloading sync.Mutex // held by Reload and Plan
-	declared  []Pool     // guarded by reloading: what was last asked for
+	reloading sync.Mutex             // held while a Reload is under way
+	declared  atomic.Pointer[[]Pool] // what was last asked for; changed by Reload alone
 
 	// Made by Run.
 	stdout, stderr *capture.Sink
@@ -47,10 +51,15 @@ type Supervisor struct {
 	watched        *watch.Set // pidfds and outputs of all processes
 	orphans        *orphans.Orphans
 	cgroups        *cgroup.Tree // nil: there are none
-	notifyDir      *notify.Dir  // nil: no pool needs it
+	cgroupsAsked   bool
+	notifyDir      *notify.Dir // nil: no pool needs it
 	devNull        *os.File
 	wg             sync.WaitGroup // attend, output readers
 }
+
+// leaders are the workers of all supervisors of this program: there is one
+// table of pids.
+var leaders orphans.Leaders
 
 // New checks cfg and makes a supervisor that Run starts. A faulty cfg is
 // reported whole: every fault is a *[FieldError] in the joined error.
@@ -64,8 +73,10 @@ func New(cfg Config) (*Supervisor, error) {
 		inputs:   make(chan input, 256),
 		done:     make(chan struct{}),
 		stopping: make(chan struct{}),
+		said:     make(chan func(), keptWords),
 	}
-	s.declared = s.cfg.Pools
+	s.declared.Store(&s.cfg.Pools)
+	s.running, s.stopped = context.WithCancel(context.Background())
 	s.sockets.open = map[string]*listen.Socket{}
 	boards := make([]*board, len(s.cfg.Pools))
 	for i, p := range s.cfg.Pools {
@@ -89,9 +100,46 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { s.Shutdown(false) })
 	s.wg.Go(s.watched.Run)
 	s.wg.Go(s.watchMemory)
+	told := make(chan struct{})
+	go func() {
+		s.tell()
+		close(told)
+	}()
 	s.loop()
 	stop()
-	return s.end()
+	s.stopped()
+	s.asides.end()
+	close(s.said)
+	err := s.end()
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
+	select {
+	case <-told:
+	case <-timer.C: // the log belongs to the caller of New, and is stuck
+	}
+	return err
+}
+
+// keptWords is how many lines wait for a slow log before the loop's are dropped.
+const keptWords = 1024
+
+// say has f log something. It does not wait. It is called by the loop alone.
+func (s *Supervisor) say(f func()) {
+	select {
+	case s.said <- f:
+	default:
+		s.unsaid.Add(1)
+	}
+}
+
+// tell logs what the loop says, in order.
+func (s *Supervisor) tell() {
+	for f := range s.said {
+		f()
+		if n := s.unsaid.Swap(0); n > 0 {
+			s.cfg.Log.Warn("lines of this log were dropped: it is not written fast enough", "lines", n)
+		}
+	}
 }
 
 // begin makes what Run needs. What it has made is taken back by end.
@@ -107,7 +155,7 @@ func (s *Supervisor) begin() (err error) {
 	if err := s.sockets.prepare(s.cfg.Pools); err != nil {
 		return err
 	}
-	s.orphans, err = orphans.Start(orphans.Options{Leaders: &s.leaders, All: s.cfg.Reaper, Log: s.cfg.Log})
+	s.orphans, err = orphans.Start(orphans.Options{Leaders: &leaders, All: s.cfg.Reaper, Log: s.cfg.Log})
 	if err != nil {
 		s.cfg.Log.Warn("what workers leave behind is not looked after", "error", err)
 	}
@@ -125,11 +173,14 @@ func (s *Supervisor) prepare(pools []Pool) (err error) {
 		if p.Cgroup == (Cgroup{}) {
 			continue
 		}
-		if s.cgroups == nil {
+		if !s.cgroupsAsked {
+			s.cgroupsAsked = true
 			if s.cgroups, err = cgroup.Open(""); err != nil {
 				s.cfg.Log.Warn("workers run without cgroups of their own: their limits are not enforced", "pool", p.Name, "error", err)
-				continue
 			}
+		}
+		if s.cgroups == nil {
+			continue
 		}
 		for _, text := range s.cgroups.Check(cgroup.Limits{MemoryMax: p.Cgroup.Memory, PIDsMax: p.Cgroup.PIDs}) {
 			s.cfg.Log.Warn("cgroup", "pool", p.Name, "what", text)
@@ -140,6 +191,8 @@ func (s *Supervisor) prepare(pools []Pool) (err error) {
 
 // end gives back what begin has made, once no worker is left.
 func (s *Supervisor) end() error {
+	s.reloading.Lock() // none is under way any more, and none begins
+	defer s.reloading.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), survivorsGone)
 	defer cancel()
 	left, err := s.orphans.KillAll(ctx)

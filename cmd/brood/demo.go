@@ -56,7 +56,7 @@ func demoText(self, socket string) string {
 		program = "./" + program
 	}
 	flag := ""
-	if socket != client.DefaultPath() {
+	if socket != client.DefaultPath() || os.Getenv("BROOD_SOCKET") != "" { // which the other terminal may not have
 		flag = " --socket " + socket
 	}
 	var b strings.Builder

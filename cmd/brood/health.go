@@ -43,7 +43,7 @@ Exit codes, as of a Nagios plugin: 0 every pool has what it needs; 1 degraded:
 fewer ready than configured, but at least min_ready; 2 critical: below
 min_ready, given up, or no supervisor there; 3 unknown: no permission, no such
 target, or no answer in time.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: targets(0, 1, "brood health [web]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
@@ -59,7 +59,7 @@ target, or no answer in time.`,
 			if out.json() && err == nil {
 				err = printJSON(cmd.OutOrStdout(), h)
 			} else {
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), text)
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), printable(text))
 			}
 			if err != nil {
 				return &coded{healthUnknown, err}

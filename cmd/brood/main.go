@@ -3,11 +3,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"example.com/brood/supervisor/control/client"
 )
 
 func main() { os.Exit(brood(os.Args[1:])) }
@@ -22,7 +26,14 @@ func brood(args []string) int {
 	}
 	code := exitCode(err)
 	if text := err.Error(); text != "" {
-		fmt.Fprintln(os.Stderr, "brood:", text)
+		lines := strings.Split(strings.TrimRight(text, "\n"), "\n") // each is a fault of its own
+		var problem *client.Error
+		if errors.As(err, &problem) {
+			lines = []string{text} // a worker's words
+		}
+		for _, line := range lines {
+			fmt.Fprintln(os.Stderr, "brood:", printable(line))
+		}
 	}
 	return code
 }

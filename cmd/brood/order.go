@@ -19,7 +19,7 @@ func orderCommand(g *globals, verb, short string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   verb + " TARGET",
 		Short: short,
-		Args:  exactArgs(1, "brood "+verb+" web/2"),
+		Args:  targets(1, 1, "brood "+verb+" web/2"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
@@ -60,11 +60,11 @@ func printResults(w io.Writer, results []api.Result) {
 			line += fmt.Sprintf(", pid %d", r.PID)
 		}
 		if r.Text != "" {
-			line += " (" + r.Text + ")"
+			line += " (" + printable(r.Text) + ")"
 		}
 		fmt.Fprintln(w, line)
 		for _, text := range r.Stderr {
-			fmt.Fprintln(w, "  stderr: "+text)
+			fmt.Fprintln(w, "  stderr: "+printable(text))
 		}
 	}
 }

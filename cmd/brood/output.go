@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
+	"example.com/brood/supervisor"
 	"example.com/brood/supervisor/control/client"
 )
 
@@ -45,6 +48,49 @@ func (g *globals) dial(timeout time.Duration) (*client.Client, context.Context, 
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	return client.New(client.ResolvePath(g.socket)), ctx, cancel, nil
+}
+
+// target checks what is named before a page is asked for: a target that is
+// empty, as an unset variable is, must not pass for all.
+func target(text string) error {
+	if _, err := supervisor.ParseTarget(text); err != nil {
+		return &coded{exitUsage, err}
+	}
+	return nil
+}
+
+// targets is an Args function: at the least and at the most so many arguments,
+// the first of which is a target.
+func targets(least, most int, usage string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return usagef("got %d arguments; write `%s`", len(args), usage)
+		}
+		if len(args) == 0 {
+			return nil
+		}
+		return target(args[0])
+	}
+}
+
+// printable escapes what could move a terminal's cursor or forge a line: it
+// comes from workers.
+func printable(s string) string {
+	if !strings.ContainsFunc(s, unicode.IsControl) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\n', r == '\t':
+			b.WriteByte(' ')
+		case unicode.IsControl(r):
+			fmt.Fprintf(&b, "\\x%02x", r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // exactArgs is cobra.ExactArgs with an error that says what to write.

@@ -13,7 +13,7 @@ func pingCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ping TARGET",
 		Short: "Measure the round trip to one worker",
-		Args:  exactArgs(1, "brood ping web/2"),
+		Args:  targets(1, 1, "brood ping web/2"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ func scaleCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "scale POOL N",
 		Short: "Give a pool another number of workers",
-		Args:  exactArgs(2, "brood scale web 8"),
+		Args:  targets(2, 2, "brood scale web 8"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
@@ -110,6 +111,9 @@ var changeText = map[string]string{
 func printChanges(w io.Writer, changes []api.Change) {
 	for _, c := range changes {
 		line := c.Pool + ": " + changeText[c.Kind]
+		if slices.ContainsFunc(c.Results, func(r api.Result) bool { return r.Outcome == "failed" }) {
+			line = c.Pool + ": left as it was"
+		}
 		if len(c.Fields) > 0 {
 			line += " (" + strings.Join(c.Fields, ", ") + ")"
 		}

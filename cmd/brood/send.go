@@ -38,6 +38,9 @@ your own instead. Flags come before TARGET.`,
 			if len(args) < 2 {
 				return usagef("got %d arguments; write `brood send TARGET COMMAND [ARGS…]`", len(args))
 			}
+			if err := target(args[0]); err != nil {
+				return err
+			}
 			return g.send(cmd, f, args[0], args[1], args[2:])
 		},
 	}
@@ -47,7 +50,6 @@ your own instead. Flags come before TARGET.`,
 	cmd.Flags().StringVar(&f.json, "json", "", "send this JSON")
 	cmd.Flags().StringVar(&f.text, "text", "", "send this text")
 	cmd.Flags().StringVar(&f.data, "data", "", "send the bytes of @FILE, @- is standard input")
-	cmd.MarkFlagsMutuallyExclusive("json", "text", "data")
 	return cmd
 }
 
@@ -85,9 +87,13 @@ func (g *globals) send(cmd *cobra.Command, f sendFlags, target, command string, 
 func (f sendFlags) message(cmd *cobra.Command, args []string) (ipc.Message, error) {
 	own := ""
 	for _, name := range []string{"json", "text", "data"} {
-		if cmd.Flags().Changed(name) {
-			own = name
+		if !cmd.Flags().Changed(name) {
+			continue
 		}
+		if own != "" {
+			return ipc.Message{}, usagef("--%s and --%s are two payloads; give one of them", own, name)
+		}
+		own = name
 	}
 	if own != "" && len(args) > 0 {
 		return ipc.Message{}, usagef("--%s and words are two payloads; give one of them (flags come before TARGET)", own)
@@ -186,7 +192,7 @@ func printReplies(w io.Writer, replies []api.Reply, asJSON bool) error {
 
 func replyText(r api.Reply) string {
 	if r.Outcome != "ok" {
-		return r.Outcome + ": " + r.Error
+		return r.Outcome + ": " + printable(r.Error)
 	}
 	switch v := r.Result.(type) {
 	case nil:

@@ -19,7 +19,7 @@ func statusCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [TARGET]",
 		Short: "Show every worker, or those of a target",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  targets(0, 1, "brood status [web/2]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err
@@ -82,7 +82,7 @@ func printTable(w io.Writer, workers []api.Worker) error {
 	for _, x := range workers {
 		fmt.Fprintf(tw, "%s#%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", x.Target, x.Generation, stateText(x),
 			orDash(x.PID != 0, x.PID), orDash(x.PID != 0, ago(time.Duration(x.UptimeMS)*time.Millisecond)), x.Restarts,
-			orDash(x.SDK != "", x.Inflight), orDash(x.PingUS > 0, time.Duration(x.PingUS)*time.Microsecond), note(x))
+			orDash(x.SDK != "", x.Inflight), orDash(x.PingUS > 0, time.Duration(x.PingUS)*time.Microsecond), printable(note(x)))
 	}
 	tw.Flush() // into memory
 	for line := range strings.Lines(b.String()) {
@@ -128,7 +128,7 @@ func note(x api.Worker) string {
 func printWorker(w io.Writer, x api.Worker) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name string, format string, args ...any) {
-		fmt.Fprintf(tw, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(tw, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
 	}
 	row("worker", "%s#%d", x.Target, x.Generation)
 	row("state", "%s, wanted %s", stateText(x), x.Want)

@@ -28,7 +28,11 @@ func (r *request) pathTarget() (supervisor.Target, error) {
 	case pool == "@":
 		return supervisor.ParseTarget("@" + slot)
 	case slot == "":
-		return supervisor.ParseTarget(pool)
+		t, err := supervisor.ParseTarget(pool)
+		if err == nil && t.Slot != 0 {
+			return t, failf(api.CodeBadRequest, "%s is a worker, this is the page of a pool", pool)
+		}
+		return t, err
 	}
 	t, err := supervisor.ParseTarget(pool + "/" + slot)
 	if err == nil && t.Slot == 0 {

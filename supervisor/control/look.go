@@ -197,6 +197,9 @@ func poolHealth(p supervisor.PoolStatus, minReady int) api.PoolHealth {
 		out.Health = degraded
 	}
 	out.Text = fmt.Sprintf("%s %d/%d ready", p.Name, out.Ready, out.Wanted)
+	if needed > out.Wanted {
+		out.Text += fmt.Sprintf(", %d are needed", needed)
+	}
 	if firstBad != "" {
 		out.Text += " (" + firstBad + ")"
 	}

@@ -58,6 +58,7 @@ func (s *Server) table() map[string]map[string]route {
 		"/v1/pools/{pool}/commands/{name}":          post(verbCommand, s.command),
 		"/v1/workers/{pool}/{slot}/commands/{name}": post(verbCommand, s.command),
 		"/v1/workers/{pool}/{slot}/ping":            post(verbPing, s.ping),
+		"/v1/pools/{pool}/ping":                     post(verbPing, s.ping),
 		"/v1/pools/{pool}/start":                    order(verbStart, sup.Start),
 		"/v1/pools/{pool}/stop":                     order(verbStop, sup.Stop),
 		"/v1/pools/{pool}/restart":                  order(verbRestart, sup.Restart),
@@ -76,10 +77,16 @@ func (s *Server) table() map[string]map[string]route {
 	}
 }
 
+// reserved are pages that browsers and monitors ask for unasked.
+var reserved = []string{"v1", "metrics", "openapi.json", "favicon.ico", "robots.txt"}
+
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, methods := range s.table() {
 		mux.Handle(pattern, s.page(methods))
+	}
+	for _, name := range reserved { // no command of this name is reached by the shorthand
+		mux.Handle("/"+name, s.page(nil))
 	}
 	mux.Handle("/", s.page(nil))
 	return mux
@@ -94,10 +101,11 @@ func (s *Server) page(methods map[string]route) http.Handler {
 		r.peer, _ = peerFrom(hr.Context()) // without an answer the role is none
 		r.role, r.why = s.access.roleOf(r.peer)
 		method := hr.Method
-		if method == http.MethodHead {
-			method = http.MethodGet
-		}
 		route, ok := methods[method]
+		if method == http.MethodHead { // of pages that only look
+			route, ok = methods[http.MethodGet]
+			ok = ok && minRole[route.verb] <= RoleViewer
+		}
 		switch {
 		case methods == nil:
 			s.answer(r, failf(api.CodeNotFound, "there is no page %s; docs/api.md lists them", hr.URL.Path))
@@ -185,6 +193,9 @@ func mustJSON(v any) []byte {
 
 // readBody takes the body within its limits of size and time.
 func (r *request) readBody() ([]byte, error) {
+	if r.ContentLength > 4*maxBody { // one that is little too long is read, so that the client hears the answer
+		return nil, failf(api.CodeTooLarge, "a body may have %d bytes, this one has %d", maxBody, r.ContentLength)
+	}
 	ctl := http.NewResponseController(r.w)
 	_ = ctl.SetReadDeadline(time.Now().Add(bodyTime))
 	body, err := io.ReadAll(http.MaxBytesReader(r.w, r.Body, maxBody))
@@ -207,7 +218,10 @@ func (r *request) query(known ...string) (url.Values, error) {
 	if err != nil {
 		return nil, failf(api.CodeBadRequest, "the query %q: %v", r.URL.RawQuery, err)
 	}
-	for k := range q {
+	for k, values := range q {
+		if len(values) > 1 {
+			return nil, failf(api.CodeBadRequest, "the parameter %q is there %d times", k, len(values))
+		}
 		if !slices.Contains(known, k) {
 			return nil, failf(api.CodeBadRequest, "this page has no parameter %q; it has %s", k, list(known))
 		}

@@ -287,7 +287,7 @@ func targetPath(target string) string {
 		pool, slot, hasSlot = "@", text, true
 	}
 	if !hasSlot || slot == "*" {
-		return "/v1/pools/" + url.PathEscape(pool)
+		return "/v1/pools/" + url.PathEscape(pool) // ".." and the like are refused by ParseTarget on either side
 	}
 	return "/v1/workers/" + url.PathEscape(pool) + "/" + url.PathEscape(slot)
 }

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"example.com/brood/supervisor/internal/watch"
 )
 
@@ -143,23 +141,6 @@ func TestStreamPassesOnWhatIsWritten(t *testing.T) {
 	await(t, "the stream", s.Done())
 	if got, want := r.lines(t, sink), []string{"one", "two", "three"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-// The worker's end is blocking and handed over on purpose; nothing else is.
-func TestPipeEnds(t *testing.T) {
-	sink := NewSink(&record{})
-	defer sink.Close()
-	s, w := open(t, sink)
-	defer s.Finish()
-	for name, fd := range map[string]uintptr{"read": uintptr(s.fd), "write": w.Fd()} {
-		flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
-		if nonblock := flags&unix.O_NONBLOCK != 0; err != nil || nonblock != (name == "read") {
-			t.Errorf("%s end: non-blocking %v, %v", name, nonblock, err)
-		}
-		if flags, err := unix.FcntlInt(fd, unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
-			t.Errorf("%s end: not close-on-exec, %v", name, err)
-		}
 	}
 }
 

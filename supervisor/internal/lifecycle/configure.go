@@ -31,7 +31,7 @@ func (p *pool) amend(e Reconfigure) {
 			r.policy, r.version = e.Policy, e.Version
 		}
 	}
-	p.policy, p.version = e.Policy, e.Version
+	p.set(e.Policy, e.Version)
 	for _, s := range p.slots {
 		if s.version != was { // the rollout has not come to it
 			continue
@@ -63,7 +63,7 @@ func (p *pool) change(op *op, e Reconfigure) {
 		}
 	}
 	readyLast(r.slots)
-	p.policy, p.version = e.Policy, e.Version
+	p.set(e.Policy, e.Version)
 	p.rollouts = slices.Insert(p.rollouts, at, r)
 }
 
@@ -79,7 +79,7 @@ func (p *pool) supersede(by *rollout) int {
 	const why = "another configuration has come meanwhile"
 	r.stopBeside(why)
 	if r.aim == changing {
-		by.from, by.fromVersion = r.from, r.fromVersion
+		by.from, by.fromVersion, by.begun = r.from, r.fromVersion, r.begun
 		for _, s := range p.slots {
 			s.policy, s.version = r.from, r.fromVersion
 		}
@@ -93,23 +93,24 @@ func (p *pool) supersede(by *rollout) int {
 	return at
 }
 
-// revert takes the pool back to what it was. Slots that have been given the new
-// version are replaced once more, or started if it has brought them down.
+// revert takes the pool back to what it was. Processes of another version are
+// replaced once more; slots that it has brought down, whatever their state, are
+// started.
 func (r *rollout) revert() {
 	p := r.pool
 	back := &rollout{pool: p, aim: reverting, why: "back to the configuration before"}
 	for _, s := range p.slots {
-		given := s.version == r.version
+		broken := s.version == r.version && (s.state == Failed || s.state == Backoff) || slices.Contains(r.begun, s)
 		s.policy, s.version = r.from, r.fromVersion
-		if s.leaving || s.idle() {
-			continue
-		}
-		if q := s.proc; q == nil && given || q != nil && q.version != r.fromVersion {
+		q := s.proc
+		switch {
+		case s.leaving || s.want == Down || s.waits:
+		case q == nil && broken, q != nil && q.version != r.fromVersion:
 			back.slots = append(back.slots, s)
 		}
 	}
 	readyLast(back.slots)
-	p.policy, p.version = r.from, r.fromVersion
+	p.set(r.from, r.fromVersion)
 	if len(back.slots) > 0 {
 		p.rollouts = slices.Insert(p.rollouts, 1, back)
 	}

@@ -46,7 +46,7 @@ func (w *world) checkReached(g *group, p *pool) {
 				continue
 			}
 			if r.aim == changing && !tr.reached {
-				tr.reached, tr.reachedAt = true, w.steps
+				tr.reached, tr.begun, tr.reachedAt = true, true, w.steps
 			}
 			if tr.rolled != r && r.aim != recycling {
 				tr.rolled, tr.restarts = r, nil
@@ -189,6 +189,8 @@ func (w *world) checkVersions(g *group, p *pool) {
 		s := tr.slot
 		switch q := s.proc; {
 		case tr.leaving:
+		case w.reverted == g.name && tr.begun && s.want == Up && q == nil && !reached(s):
+			w.fail("reverted: %v is left %v", s.id, s.state)
 		case !rolling && s.version != g.version, s.version != g.version && s.version != g.from:
 			w.fail("version: %v has %d, its pool %d", s.id, s.version, g.version)
 		case s.want == Up && q != nil && q.phase == serving && q.version != s.version && !reached(s) && q.due == "":

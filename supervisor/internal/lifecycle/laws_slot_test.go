@@ -160,8 +160,11 @@ func turning(s *slot) bool {
 func (w *world) checkTimers(tr *track) {
 	s := tr.slot
 	armed := func(t time.Time) bool { return !t.IsZero() }
-	if (s.state == Backoff) != armed(s.retryAt) {
+	switch i := slices.Index(s.pool.row, s); {
+	case (s.state == Backoff) != armed(s.retryAt):
 		w.fail("timers: %v is %v, next try %v", s.id, s.state, s.retryAt)
+	case s.queued != (i >= 0) || s.queued && s.state != Backoff, i == 0 && !armed(s.timerAt):
+		w.fail("timers: %v is %v, and %d in the row, queued %v", s.id, s.state, i, s.queued)
 	}
 	for _, p := range s.procs() {
 		switch {

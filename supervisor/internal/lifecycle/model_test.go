@@ -42,6 +42,7 @@ type track struct {
 	byHand    bool      // it was started whatever its pool waits for
 	given     bool      // nothing ran in it when the pool was reconfigured
 	reached   bool      // the rollout has come to it
+	begun     bool      // or one whose place it has taken
 	reachedAt int       // in this step
 	loose     bool      // nothing ran in it at some time since
 	taken     bool      // a rollout has taken its ready process away
@@ -218,7 +219,7 @@ func (w *world) resized(op uint64, g *group, to int) {
 			tr.leaving, tr.want = true, Down
 			w.awaits(op, tr.id)
 		case tr.leaving: // it has another process, of what the pool has now
-			tr.leaving, tr.want, tr.given, tr.reached, tr.restarts, tr.byHand = false, Up, true, false, nil, false
+			tr.leaving, tr.want, tr.given, tr.reached, tr.begun, tr.restarts, tr.byHand = false, Up, true, false, false, nil, false
 			w.awaits(op, tr.id)
 		}
 	})
@@ -248,12 +249,13 @@ func (w *world) reconfigured(g *group, ev Reconfigure) {
 	was := g.version
 	g.restarts = nil
 	if ev.Roll {
-		if !g.rolling {
+		rolling := g.rolling
+		if !rolling {
 			g.from = g.version
 		}
 		g.rolling, g.version = true, ev.Version
 		w.of(g, func(tr *track) {
-			tr.given, tr.reached, tr.loose = tr.slot.idle() && !tr.leaving, false, false
+			tr.given, tr.reached, tr.loose, tr.begun = tr.slot.idle() && !tr.leaving, false, false, tr.begun && rolling
 			if !tr.leaving && !tr.given {
 				w.awaits(ev.Op, tr.id)
 			}

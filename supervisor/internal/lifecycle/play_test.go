@@ -2,6 +2,8 @@ package lifecycle
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,14 +27,16 @@ const never = -1
 
 var epoch = time.Unix(1_000_000_000, 0)
 
-// script is a pool "web" and what happens to it.
+// script is a pool "web", maybe with others, and what happens to it.
 type script struct {
 	name   string
-	slots  int           // 0: 1
-	policy func(*Policy) // nil: as in basic
-	chance float64       // 0: one half, which is no jitter
+	slots  int                 // 0: 1
+	after  map[string][]string // other pools, of one slot each, and web; nil: web alone
+	policy func(*Policy)       // of all pools; nil: as in basic
+	chance float64             // 0: one half, which is no jitter
 	rows   []row
-	end    func(*testing.T, View) // of slot 1, nil: not looked at
+	end    func(*testing.T, View)     // of slot 1, nil: not looked at
+	all    func(*testing.T, *Machine) // nil: not looked at
 }
 
 // basic is a pool whose workers are not pinged, so that only what a script is
@@ -63,6 +67,12 @@ func (sc script) play(t *testing.T) {
 	for n := range max(sc.slots, 1) {
 		m.Add(Slot{"web", n + 1}, p, epoch)
 	}
+	for _, name := range slices.Sorted(maps.Keys(sc.after)) {
+		if name != "web" {
+			m.Add(Slot{name, 1}, p, epoch)
+		}
+		m.Order(name, sc.after[name])
+	}
 	for i, r := range sc.rows {
 		now := epoch.Add(r.at)
 		if next := m.Next(); !next.IsZero() && next.Before(now) {
@@ -76,7 +86,10 @@ func (sc script) play(t *testing.T) {
 		}
 		r.look(t, i, m)
 	}
-	if sc.end != nil {
+	if sc.all != nil {
+		sc.all(t, m)
+	}
+	if sc.end != nil && len(m.order) > 0 {
 		sc.end(t, m.order[0].view())
 	}
 }
@@ -91,12 +104,16 @@ func (r row) look(t *testing.T, i int, m *Machine) {
 	case r.next > 0 && (next.IsZero() || next.Sub(epoch) != r.next):
 		t.Fatalf("row %d at %v: the next timer is at %v, want %v", i, r.at, next.Sub(epoch), r.next)
 	}
+	if len(m.order) == 0 {
+		return
+	}
 	if v := m.order[0].view(); !strings.Contains(v.Reason, r.reason) {
 		t.Fatalf("row %d at %v: the reason is %q, want %q in it", i, r.at, v.Reason, r.reason)
 	}
 }
 
-// words tells effects so that a row fits a line: slot 2's 7th process is 2#7.
+// words tells effects so that a row fits a line: slot 2's 7th process is 2#7,
+// and one of another pool than web cache/2#7.
 func words(effects []Effect) string {
 	all := make([]string, len(effects))
 	for i, e := range effects {
@@ -106,9 +123,13 @@ func words(effects []Effect) string {
 }
 
 func word(e Effect) string {
-	short := func(id ID) string { return fmt.Sprintf("%d#%d", id.N, id.Generation) }
+	place := func(s Slot) string { return strings.TrimPrefix(s.String(), "web/") }
+	short := func(id ID) string { return fmt.Sprintf("%s#%d", place(id.Slot), id.Generation) }
 	switch e := e.(type) {
 	case Spawn:
+		if e.Version != 0 {
+			return fmt.Sprintf("spawn %s v%d", short(e.ID), e.Version)
+		}
 		return "spawn " + short(e.ID)
 	case Drain:
 		return fmt.Sprintf("drain %s %v", short(e.ID), e.Grace)
@@ -125,9 +146,13 @@ func word(e Effect) string {
 	case Announce:
 		if e.Kind == KindState {
 			state, _, _ := strings.Cut(e.Text, ":")
-			return fmt.Sprintf("%d %s", e.N, state)
+			return fmt.Sprintf("%s %s", place(e.Slot), state)
 		}
-		return fmt.Sprintf("%d#%d %s", e.N, e.Generation, e.Kind)
+		return fmt.Sprintf("%s %s", short(ID{e.Slot, e.Generation}), e.Kind)
+	case Gone:
+		return "gone " + place(e.Slot)
+	case Reverted:
+		return fmt.Sprintf("reverted v%d", e.Version)
 	case Finished:
 		return "finished"
 	}
@@ -148,7 +173,8 @@ func killed(g uint64, s syscall.Signal) Event {
 func notSpawned(g uint64) Event {
 	return SpawnFailed{web(1, g), "it could not be started: no such file"}
 }
-func hungUp(g uint64) Event { return HungUp{web(1, g), false, "it has closed its connection"} }
+func notSpawnedIn(n int, g uint64) Event { return SpawnFailed{web(n, g), "no such file"} }
+func hungUp(g uint64) Event              { return HungUp{web(1, g), false, "it has closed its connection"} }
 func breached(g uint64) Event {
 	return HungUp{web(1, g), true, "protocol violation at byte 0"}
 }

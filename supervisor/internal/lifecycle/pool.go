@@ -6,7 +6,7 @@ import "slices"
 type pool struct {
 	m       *Machine
 	name    string
-	policy  *Policy // of slots that no rollout brings another to
+	policy  *Policy // a rollout that brings another brings this one
 	version uint64
 	slots   []*slot // by number, without gaps; those that are leaving at the end
 	after   []string
@@ -27,6 +27,15 @@ func (m *Machine) poolOf(name string, p *Policy) *pool {
 	m.pools[name] = made
 	m.inOrder = append(m.inOrder, made)
 	return made
+}
+
+// set gives the pool, but not its slots, another configuration.
+func (p *pool) set(policy *Policy, version uint64) {
+	p.policy, p.version = policy, version
+	if policy.RestartEvery <= 0 {
+		p.arrival = p.m.now // nobody waits for a token any more
+	}
+	p.headRow()
 }
 
 // boot starts the pools that come after none, and holds the others.

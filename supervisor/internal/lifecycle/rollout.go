@@ -19,9 +19,11 @@ type rollout struct {
 	turns []*turn // being replaced
 	done  int
 
-	// Of changing: what it brings, and what was.
+	// Of changing: what it brings, what was, and the slots that it, or one whose
+	// place it has taken, has begun with.
 	policy, from         *Policy
 	version, fromVersion uint64
+	begun                []*slot
 }
 
 // aim is what a rollout is for, and so which slots need it.
@@ -146,12 +148,14 @@ func (r *rollout) passes(s *slot) bool {
 		return r.restarted(s)
 	case r.aim == recycling:
 		return p == nil || p.phase != serving || p.due == ""
+	case r.aim == reverting:
+		return p != nil && p.version == s.version
 	case p == nil && s.state == Done:
 		r.give(s)
 		r.answer(s, OutcomeUnchanged, s.reason)
 		return true
 	}
-	return r.aim == reverting && p != nil && p.version == s.version
+	return false
 }
 
 // restarted: the slot has had another process since the operator's word.
@@ -176,6 +180,9 @@ func (r *rollout) restarted(s *slot) bool {
 func (r *rollout) give(s *slot) {
 	if r.aim == changing {
 		s.policy, s.version = r.policy, r.version
+		if !s.idle() {
+			r.begun = append(r.begun, s)
+		}
 	}
 	if r.aim != recycling {
 		s.forgive()

@@ -138,6 +138,11 @@ var poolSabotages = []sabotage{
 			p.due = ""
 		}
 	})},
+	{name: "what a version has brought down stays so", laws: "reverted", inside: pools(func(p *pool) {
+		for _, r := range p.rollouts {
+			r.begun = nil
+		}
+	})},
 	{name: "the way back is not told", laws: "version", effects: without(isEffect[Reverted])},
 	{name: "the way back is told too often", laws: "reverted", effects: twice(isEffect[Reverted])},
 	{name: "a configuration is lost", laws: "version", event: func(_ *world, ev Event) Event {

@@ -41,7 +41,8 @@ func (m *Machine) addPool(e AddPool) {
 		op.add(Result{Slot{e.Pool, 1}, OutcomeFailed, "there is a pool " + e.Pool + " already"})
 	default:
 		p = m.poolOf(e.Pool, e.Policy)
-		p.policy, p.version, p.after, p.leaving = e.Policy, e.Version, e.After, false
+		p.set(e.Policy, e.Version)
+		p.after, p.leaving = e.After, false
 		p.held = p.waitsFor() != ""
 		p.resize(op, e.Slots, "not of the new pool")
 	}
@@ -118,7 +119,8 @@ func (p *pool) shrink() {
 	}
 }
 
-// forget takes an empty slot out of the machine, but for its generation.
+// forget takes an empty slot out of the machine, but for its generation. This
+// step still shows it to whoever asks, as stopped.
 func (m *Machine) forget(s *slot) {
 	m.timers.set(s, time.Time{})
 	m.generations[s.id] = s.generation

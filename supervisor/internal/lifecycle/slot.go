@@ -27,8 +27,8 @@ type slot struct {
 	next       *proc  // started beside it to take its place
 	old        *proc  // it has lost its place and is being stopped
 
-	retryAt  time.Time   // armed in Backoff alone
-	queued   bool        // for a token of the pool's bucket
+	retryAt  time.Time   // of the next try, in Backoff alone; if queued, about then
+	queued   bool        // in the row for a token of the pool's bucket
 	failures int         // exits in a row that nobody asked for, since the last stable run
 	recent   []time.Time // restarts within the budget's window
 	restarts int
@@ -241,26 +241,37 @@ func (s *slot) retry(why string) {
 	s.restart(why)
 }
 
+// crowded is why a slot waits for a token.
+const crowded = "; the whole pool restarts too often"
+
 // restart spawns if the pool's bucket has a token, else waits for one.
 func (s *slot) restart(why string) {
-	const crowded = "; the whole pool restarts too often"
-	why = strings.TrimSuffix(why, crowded)
-	if wait := s.pool.admit(s); wait > 0 {
-		s.retryAt = s.m.now.Add(wait)
-		s.become(Backoff, why+crowded)
+	if s.pool.admit(s) {
+		s.spawn("restarted after " + why)
 		return
 	}
-	s.spawn("restarted after " + why)
+	s.become(Backoff, why+crowded)
+}
+
+// fireRetry restarts when it is time.
+func (s *slot) fireRetry() {
+	switch {
+	case s.tokenDue():
+		s.pool.take()
+		s.spawn("restarted after " + strings.TrimSuffix(s.reason, crowded))
+	case !s.queued && s.due(&s.retryAt):
+		s.restart(s.reason)
+	}
 }
 
 func (s *slot) cancelRetry() {
 	s.retryAt = time.Time{}
-	s.yield()
+	s.leaveRow()
 }
 
 // nextTimer is the earliest of the slot's timers; zero: none.
 func (s *slot) nextTimer() time.Time {
-	next := s.retryAt
+	next := s.retryTimer()
 	for _, p := range s.procs() {
 		if p != nil {
 			next = earlier(next, p.nextTimer())
@@ -287,9 +298,7 @@ func (s *slot) due(t *time.Time) bool {
 
 // fire acts on the timers that are due.
 func (s *slot) fire() {
-	if s.due(&s.retryAt) {
-		s.restart(s.reason)
-	}
+	s.fireRetry()
 	for _, p := range s.procs() {
 		if p != nil {
 			p.fire()

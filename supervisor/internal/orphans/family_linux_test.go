@@ -3,6 +3,7 @@ package orphans
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
@@ -91,7 +92,7 @@ func checkSweep(t *testing.T, f *Family, group bool, pids []int) {
 	var got []int
 	for _, s := range found {
 		got = append(got, s.PID)
-		if s.Worker != "web/2" || s.Generation != 7 || s.Group != group || s.Name == "" || s.Cmdline == "" {
+		if s.Worker != "web/2" || s.Generation != 7 || s.Group != group || s.Name == "" {
 			t.Errorf("found %+v", s)
 		}
 	}
@@ -128,6 +129,30 @@ func TestNoteKnowsWhatHidesItself(t *testing.T) {
 	if left := there(pids...); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
+}
+
+// TestASessionSeenOnceIsKnown: what has hidden itself forks after the stop has
+// begun, and ends.
+func TestASessionSeenOnceIsKnown(t *testing.T) {
+	needs(t, "setsid")
+	h := open(t, false)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := h.start(t, options{worker: "web/1", generation: 1, third: r}, `env -i setsid sh -c 'echo $$; read x <&3; sleep 1000 & echo $!' & read x`)
+	r.Close()
+	f := h.Family(Origin{Worker: "web/1", Generation: 1, Leader: l.pid})
+	l.pids(t, 1)
+	f.Note()
+	w.Close()
+	pids := l.pids(t, 1)
+	l.end()
+	adopted(t, pids...)
+	if killed, err := f.End(deadline(t)); err != nil || len(killed) != 1 || killed[0].PID != pids[0] {
+		t.Errorf("killed %v, %v", killed, err)
+	}
+	h.isEmpty(t)
 }
 
 // TestAnotherWorkersAreLeftAlone: what a living worker has put out of its
@@ -253,7 +278,7 @@ func TestStraysAreToldOnceAndKilledAtShutdown(t *testing.T) {
 			t.Errorf("killed %v, %v", killed, err)
 		}
 	}
-	if n := strings.Count(h.logged.String(), "sleep 1000"); n != 1 {
+	if n := strings.Count(h.logged.String(), fmt.Sprintf("%d (", pids[0])); n != 1 {
 		t.Errorf("told %d times: %s", n, h.logged)
 	}
 	if len(living(pids...)) != 1 {

@@ -18,7 +18,7 @@ type Leaders struct {
 
 // Fork calls start, which forks, and puts down the pid it returns unless it
 // fails. If start fails after it has forked, it reaps the child itself. Forks
-// may go on side by side.
+// may go on side by side; start calls neither Fork nor Reap.
 func (l *Leaders) Fork(start func() (pid int, err error)) error {
 	l.gate.RLock()
 	defer l.gate.RUnlock()

@@ -77,3 +77,8 @@ type Survivor struct {
 
 // String is for messages: `4711 (cached) "cached --port 80"`.
 func (s Survivor) String() string { return fmt.Sprintf("%d (%s) %q", s.PID, s.Name, s.Cmdline) }
+
+// runKey names the variable by which a process that was started by a worker,
+// or by something it started, is told from all others: BROOD_WORKER is also
+// inherited by a supervisor that is a worker of another.
+const runKey = "BROOD_RUN"

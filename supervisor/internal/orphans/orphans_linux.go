@@ -45,11 +45,6 @@ type Orphans struct {
 	deaths, strangers int
 }
 
-// runKey names the variable by which a process that was started by a worker,
-// or by something it started, is told from all others: BROOD_WORKER is also
-// inherited by a supervisor that is a worker of another.
-const runKey = "BROOD_RUN"
-
 // Start makes this program the parent of what its workers leave behind
 // (PR_SET_CHILD_SUBREAPER, prctl(2)) and begins to reap that. Close ends it.
 // The caller must be the only one in the program to wait for any child

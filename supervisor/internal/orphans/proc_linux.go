@@ -25,9 +25,9 @@ type proc struct {
 	session int
 	threads int
 	start   uint64 // in clock ticks since boot
-	// stack is where its stack begins. 0: there is none, or not yet, as it is in
-	// the middle of execve(2); or it may not be seen.
-	stack uint64
+	// code and stack are where those begin. Until an execve(2) is complete code
+	// is 0.
+	code, stack uint64
 }
 
 // ended: it waits to be reaped. A process whose first thread has ended while
@@ -75,6 +75,7 @@ const (
 	statSession = 3
 	statThreads = 17
 	statStart   = 19
+	statCode    = 23
 	statStack   = 25
 )
 
@@ -94,14 +95,15 @@ func parseStat(b []byte) (proc, error) {
 		return proc{}, fmt.Errorf("orphans: too few fields in stat: %.80q", b)
 	}
 	p := proc{name: printable(b[from+1 : to]), state: fields[statState][0]}
-	var faults [7]error
+	var faults [8]error
 	p.pid, faults[0] = strconv.Atoi(string(bytes.TrimSpace(b[:from])))
 	p.parent, faults[1] = strconv.Atoi(string(fields[statParent]))
 	p.group, faults[2] = strconv.Atoi(string(fields[statGroup]))
 	p.session, faults[3] = strconv.Atoi(string(fields[statSession]))
 	p.threads, faults[4] = strconv.Atoi(string(fields[statThreads]))
 	p.start, faults[5] = strconv.ParseUint(string(fields[statStart]), 10, 64)
-	p.stack, faults[6] = strconv.ParseUint(string(fields[statStack]), 10, 64)
+	p.code, faults[6] = strconv.ParseUint(string(fields[statCode]), 10, 64)
+	p.stack, faults[7] = strconv.ParseUint(string(fields[statStack]), 10, 64)
 	if p.group < 0 || p.session < 0 {
 		return proc{}, errReaped
 	}
@@ -144,8 +146,9 @@ const maxExec = 100 * time.Millisecond
 // (setproctitle), has become another user's and this program lacks
 // CAP_SYS_PTRACE, or has ended.
 //
-// While a process is in execve(2) its environment shows as empty. It is not,
-// if the stack was the same before and after.
+// While a process is in execve(2) its environment shows as empty. It is truly
+// so if no such thing was under way before, and the stack, which has another
+// place in each image, is the same after.
 func readClaim(p proc, run string) (c claimed, ok bool) {
 	path := "/proc/" + strconv.Itoa(p.pid) + "/environ"
 	for end := time.Now().Add(maxExec); ; time.Sleep(time.Millisecond) {
@@ -159,7 +162,8 @@ func readClaim(p proc, run string) (c claimed, ok bool) {
 			return c, ok
 		}
 		now, err := readStat(p.pid)
-		if err != nil || now.start != p.start || now.ended() || now.stack == p.stack && p.stack != 0 || time.Now().After(end) {
+		settled := p.code != 0 && now.code != 0 && now.stack == p.stack
+		if err != nil || now.start != p.start || now.ended() || settled || time.Now().After(end) {
 			return c, false
 		}
 		p = now

@@ -13,16 +13,16 @@ import (
 )
 
 func TestParseStat(t *testing.T) {
-	const rest = " 1 2 3 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 4 0 454168 0 0 18446744073709551615 1 1 140737 0"
+	const rest = " 1 2 3 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 4 0 454168 0 0 18446744073709551615 4096 8192 140737 0"
 	for _, c := range []struct {
 		line string
 		want proc
 		bad  bool
 	}{
-		{line: "4711 (cat) S" + rest, want: proc{4711, "cat", 'S', 1, 2, 3, 4, 454168, 140737}},
-		{line: "4711 (a) R 9 9 (b) Z" + rest, want: proc{4711, "a) R 9 9 (b", 'Z', 1, 2, 3, 4, 454168, 140737}},
-		{line: "1 () X" + rest, want: proc{1, "", 'X', 1, 2, 3, 4, 454168, 140737}},
-		{line: "1 (\x1b[2J\n) S" + rest, want: proc{1, "\uFFFD[2J\uFFFD", 'S', 1, 2, 3, 4, 454168, 140737}},
+		{line: "4711 (cat) S" + rest, want: proc{4711, "cat", 'S', 1, 2, 3, 4, 454168, 4096, 140737}},
+		{line: "4711 (a) R 9 9 (b) Z" + rest, want: proc{4711, "a) R 9 9 (b", 'Z', 1, 2, 3, 4, 454168, 4096, 140737}},
+		{line: "1 () X" + rest, want: proc{1, "", 'X', 1, 2, 3, 4, 454168, 4096, 140737}},
+		{line: "1 (\x1b[2J\n) S" + rest, want: proc{1, "\uFFFD[2J\uFFFD", 'S', 1, 2, 3, 4, 454168, 4096, 140737}},
 		{line: "", bad: true},
 		{line: "1 (cat", bad: true},
 		{line: "1 )cat( S" + rest, bad: true},
@@ -239,6 +239,22 @@ func TestLooksAreShared(t *testing.T) {
 	wg.Wait()
 	if looks != 2 || s.last != 0 {
 		t.Errorf("%d looks; kept: %v", looks, s.last)
+	}
+}
+
+// TestALookThatADeathHasCrossedIsWorthNothing: what the dead one had for a
+// child may have been handed over after the look had passed it.
+func TestALookThatADeathHasCrossedIsWorthNothing(t *testing.T) {
+	h := open(t, false)
+	tolls := []int{0, 1, 1, 2, 2, 2}
+	looks := h.kids.began.Load()
+	_, err := h.end(deadline(t), func(*Family) bool { return false }, func() int {
+		toll := tolls[0]
+		tolls = tolls[1:]
+		return toll
+	})
+	if looks = h.kids.began.Load() - looks; err != nil || looks != 3 || len(tolls) != 0 {
+		t.Errorf("%d looks, %v", looks, err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -110,50 +111,87 @@ func (h *house) toll() int {
 	return h.deaths
 }
 
-// TestAZombieInTheWayHidesNobody: a child that the program has not waited for
-// yet, and a leader, are told of first for as long as they are there.
+// TestAZombieInTheWayHidesNobody: waitid(2) tells of a leader that is not
+// reaped yet first, for as long as it is there. The one here was adopted, so
+// that the kernel keeps it in one list with the orphans behind it.
 func TestAZombieInTheWayHidesNobody(t *testing.T) {
 	for _, all := range []bool{false, true} {
 		t.Run(fmt.Sprintf("all=%v", all), func(t *testing.T) {
 			h := open(t, all)
-			slow := h.start(t, options{worker: "web/2", generation: 1}, "exit 3")
-			var cmd *exec.Cmd
-			if !all {
-				cmd = exec.Command("sh", "-c", "exit 5")
-				cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
-				}
-				awaitZombie(t, cmd.Process.Pid)
-			}
-			awaitZombie(t, slow.pid)
+			const script = `(sh -c 'echo $$; read x <&3; exit 3' &) ; read x`
 			r, w, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
 			}
-			l := h.start(t, options{worker: "web/1", generation: 1, third: r}, `(sh -c 'echo $$; read x <&3' &) ; (sh -c 'echo $$; read x <&3' &) ; read x`)
+			first := h.start(t, options{worker: "web/1", generation: 1, third: r}, script)
+			slow := first.pids(t, 1)[0]
+			adopted(t, slow)
+			if err := h.leaders.Fork(func() (int, error) { return slow, nil }); err != nil {
+				t.Fatal(err)
+			}
+			second := h.start(t, options{worker: "web/1", generation: 2, third: r}, script)
 			r.Close()
-			f := h.Family(Origin{Worker: "web/1", Generation: 1, Leader: l.pid})
-			pids := l.pids(t, 2)
+			f := h.Family(Origin{Worker: "web/1", Generation: 2, Leader: second.pid})
+			pids := second.pids(t, 1)
 			adopted(t, pids...)
 			w.Close()
 			if !soon(func() bool { return len(there(pids...)) == 0 }) {
 				t.Errorf("left: %v", there(pids...))
 			}
-			if code := slow.wait(); code != 3 {
-				t.Errorf("the leader's code is %d", code)
+			awaitZombie(t, slow)
+			if err := endOf(h.leaders, slow, 3); err != nil {
+				t.Error(err)
 			}
-			if cmd != nil {
-				var exit *exec.ExitError
-				if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 5 {
-					t.Errorf("the program's own child: %v", err)
-				}
-			}
-			l.end()
+			second.end()
 			if _, err := f.End(deadline(t)); err != nil {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestALeaderIsItsOwnersThroughout: while it is being forked, though it has
+// ended already, and while it is being reaped.
+func TestALeaderIsItsOwnersThroughout(t *testing.T) {
+	h := open(t, true)
+	for range 20 {
+		reaped := make(chan bool, 2)
+		attempt := func(pid int) {
+			begun := make(chan struct{})
+			go func() {
+				close(begun)
+				reaped <- h.reap(pid)
+			}()
+			<-begun
+			for n := 0; n < 100 && len(reaped) == 0; n++ { // time enough to do wrong
+				runtime.Gosched()
+			}
+		}
+		var pid int
+		err := h.leaders.Fork(func() (int, error) {
+			var err error
+			pid, err = syscall.ForkExec("/bin/sh", []string{"sh", "-c", "exit 6"}, &syscall.ProcAttr{Sys: &syscall.SysProcAttr{Setpgid: true}})
+			if err == nil {
+				awaitZombie(t, pid)
+				attempt(pid)
+			}
+			return pid, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.leaders.Reap(pid, func() {
+			attempt(pid)
+			var ws unix.WaitStatus
+			if got, err := unix.Wait4(pid, &ws, 0, nil); err != nil || got != pid || ws.ExitStatus() != 6 {
+				t.Errorf("its status was stolen: %d, %v, %v", got, err, ws)
+			}
+		})
+		for range 2 {
+			if <-reaped {
+				t.Error("it was reaped by another than its owner")
+			}
+		}
 	}
 }
 

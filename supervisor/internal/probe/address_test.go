@@ -61,7 +61,7 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q: %v", c.text, err)
 		}
 	}
-	for _, err := range []error{HTTP{}.Ready(t.Context()), TCP{}.Ready(t.Context()), Exec{}.Ready(t.Context())} {
+	for _, err := range []error{HTTP{}.Ready(t.Context()), TCP{}.Ready(t.Context())} {
 		if err == nil {
 			t.Error("a check of nothing is ready")
 		}

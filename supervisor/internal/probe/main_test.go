@@ -3,7 +3,6 @@ package probe
 import (
 	"context"
 	"fmt"
-	"log"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,17 +12,8 @@ import (
 	"time"
 )
 
-// TestMain runs this binary as one of the programs when it is started as one.
-// After the package, no goroutine, descriptor or child is left over.
+// TestMain: after the package, no goroutine, descriptor or child is left over.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 2 && os.Args[1] == "as-program" {
-		program := programs[os.Args[2]]
-		if program == nil {
-			log.Fatalf("no test program %q", os.Args[2])
-		}
-		program()
-		os.Exit(0)
-	}
 	if r, w, err := os.Pipe(); err == nil { // the runtime's poller makes its own descriptors, which stay
 		r.Close()
 		w.Close()

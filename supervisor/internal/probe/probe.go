@@ -1,6 +1,6 @@
 // Package probe asks a starting worker from outside whether it is ready: by a
-// program ([Exec]), a page ([HTTP]), a connection ([TCP]), or a line of its
-// output ([Line]).
+// page ([HTTP]), a connection ([TCP]), a line of its output ([Line]), or
+// whatever else is a [Check].
 //
 //	check, err := probe.ParseHTTP("http://127.0.0.1:8080/healthz")
 //	…
@@ -30,7 +30,7 @@ type Check interface {
 	Ready(ctx context.Context) error
 }
 
-var _, _, _ Check = Exec{}, HTTP{}, TCP{}
+var _, _ Check = HTTP{}, TCP{}
 
 // NotReadyError says why Run gave up. It unwraps to both Last and Cause.
 type NotReadyError struct {
