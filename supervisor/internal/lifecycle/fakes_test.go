@@ -111,11 +111,13 @@ func (f *fake) live() {
 	if f.policy.Watchdog {
 		f.later(upTo(r, f.policy.Beat), SaidAlive{f.id})
 	}
-	if f.bad && !odds(r, 4) {
-		if odds(r, 2) {
-			f.exit(upTo(r, f.policy.Boot))
+	if f.bad {
+		switch r.IntN(4) {
+		case 0:
+			return
+		case 1, 2:
+			f.later(upTo(r, f.policy.Boot), Exited{ID: f.id, Code: r.IntN(2)})
 		}
-		return
 	}
 	hello := upTo(r, 200*time.Millisecond)
 	if odds(r, 8) {
@@ -236,7 +238,7 @@ func anyPolicy(r *rand.Rand) *Policy {
 	p := &Policy{
 		Boot: pick(500*ms, 5*time.Second, 30*time.Second),
 		Ping: pick(-1, 200*ms, 2*time.Second), PingTimeout: pick(100*ms, time.Second, 3*time.Second), Failures: 1 + r.IntN(3),
-		Observe: odds(r, 4), OnFailureOnly: odds(r, 6), Never: odds(r, 8),
+		Observe: odds(r, 4), OnFailureOnly: odds(r, 4), Never: odds(r, 8),
 		BackoffMin: pick(10*ms, 100*ms, time.Second), BackoffMax: pick(time.Second, 30*time.Second),
 		Stable: pick(time.Second, 10*time.Second), Budget: []int{-1, 0, 1, 5, 20}[r.IntN(5)], Window: pick(time.Second, time.Minute, time.Hour),
 		StopSignal: syscall.SIGTERM, StopTimeout: pick(100*ms, 3*time.Second, 10*time.Second),

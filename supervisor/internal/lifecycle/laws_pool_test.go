@@ -21,6 +21,11 @@ func (w *world) checkPools(ev Event) {
 	}
 	for _, g := range w.groups {
 		p := w.m.pools[g.name]
+		live := 0
+		w.of(g, func(tr *track) { live += len(tr.live) })
+		if live != p.live {
+			w.fail("process: pool %s has %d, there are %d", g.name, p.live, live)
+		}
 		w.checkReached(g, p)
 		w.checkTaken(g, ev)
 	}

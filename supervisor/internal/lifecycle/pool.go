@@ -9,11 +9,13 @@ type pool struct {
 	policy  *Policy // a rollout that brings another brings this one
 	version uint64
 	slots   []*slot // by number, without gaps; those that are leaving at the end
+	live    int     // processes in them
 	after   []string
 
 	held      bool // it waits for the pools that it comes after; so do the slots that say so
 	leaving   bool // RemovePool has come
 	shrinking bool // some slots are leaving
+	down      bool // a Shutdown has stopped it
 	rollouts  []*rollout
 	dues      []*slot // to be recycled, one by one; some need it no more
 	bucket
@@ -129,11 +131,6 @@ func (p *pool) enough(f func(*slot) bool) bool {
 	return n >= min(max(p.policy.MinReady, 1), of)
 }
 
-// empty: no process is left.
-func (p *pool) empty() bool {
-	return !slices.ContainsFunc(p.slots, (*slot).occupied)
-}
-
 // shutdown wants everything down, pools before those that they come after. With
 // now it kills.
 func (m *Machine) shutdown(now bool) {
@@ -163,38 +160,43 @@ func (m *Machine) shutdown(now bool) {
 func (m *Machine) stopNext() {
 	going := false
 	for _, p := range m.inOrder {
-		if !m.needed(p) {
-			p.setDown("shutdown")
-			going = going || !p.empty()
+		if p.down || !m.needed(p) {
+			p.shutdown()
+			going = going || p.live > 0
 		}
 	}
 	if going {
 		return
 	}
 	for _, p := range m.inOrder {
-		p.setDown("shutdown")
+		p.shutdown()
 	}
 }
 
 // needed: a pool that comes after p has a process left.
 func (m *Machine) needed(p *pool) bool {
 	return slices.ContainsFunc(m.inOrder, func(q *pool) bool {
-		return q != p && slices.Contains(q.after, p.name) && !q.empty()
+		return q != p && slices.Contains(q.after, p.name) && q.live > 0
 	})
 }
 
-func (p *pool) setDown(why string) {
+// shutdown stops the pool. Nothing wants a slot up after that.
+func (p *pool) shutdown() {
+	if p.down {
+		return
+	}
+	p.down = true
 	for _, s := range p.slots {
 		if s.want == Up {
 			p.m.touch(s)
-			s.setDown(why)
+			s.setDown("shutdown")
 		}
 	}
 }
 
 // finish announces, once, that a Shutdown is over.
 func (m *Machine) finish() {
-	if m.finished || slices.ContainsFunc(m.order, func(s *slot) bool { return s.occupied() || s.want == Up }) {
+	if m.finished || slices.ContainsFunc(m.inOrder, func(p *pool) bool { return p.live > 0 || !p.down }) {
 		return
 	}
 	m.finished = true

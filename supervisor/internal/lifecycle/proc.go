@@ -239,6 +239,7 @@ func (p *proc) ended(e Exit) {
 		e.Uptime = p.now().Sub(p.spawnedAt)
 	}
 	s.lastExit = &e
+	s.pool.live--
 	p.announce(KindExit, "%v after %v", e, e.Uptime.Round(time.Millisecond))
 	s.died = e.String()
 	if p.why != "" {

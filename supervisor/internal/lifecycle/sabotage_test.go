@@ -78,10 +78,7 @@ func pools(f func(*pool)) func(*Machine) {
 // TestSimulationFindsSabotage shows that the laws are held: a machine that
 // breaks one is found out, by that law.
 func TestSimulationFindsSabotage(t *testing.T) {
-	most := 400_000
-	if raced {
-		most = 100_000
-	}
+	const most = 1_000_000
 	for _, s := range slices.Concat(sabotages, poolSabotages) {
 		t.Run(s.name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, 2))

@@ -84,6 +84,7 @@ func (s *slot) become(to State, reason string) {
 func (s *slot) generate() *proc {
 	s.generation++
 	p := &proc{slot: s, id: ID{s.id, s.generation}, policy: s.policy, version: s.version, phase: ordered}
+	s.pool.live++
 	s.m.emit(Spawn{p.id, s.version})
 	return p
 }
