@@ -66,7 +66,8 @@ func (c programCheck) Ready(ctx context.Context) error {
 	return a.failure()
 }
 
-// notified acts on what a worker has said by sd_notify(3).
+// notified acts on what a worker has said by sd_notify(3). RELOADING=1, MAINPID=,
+// ERRNO= and WATCHDOG_USEC= change nothing here.
 func (s *Supervisor) notified(l *live, m notify.Message) {
 	if m.Status != nil {
 		l.status.Store(m.Status)
@@ -80,7 +81,10 @@ func (s *Supervisor) notified(l *live, m notify.Message) {
 	case m.Stopping:
 		s.post(lifecycle.SaidStopping{ID: l.id}, l)
 	}
-	if m.Watchdog {
+	switch {
+	case m.WatchdogTrigger:
+		s.post(lifecycle.HungUp{ID: l.id, Breach: true, Reason: "it says by WATCHDOG=trigger that it hangs"}, l)
+	case m.Watchdog:
 		s.post(lifecycle.SaidAlive{ID: l.id}, l)
 	}
 }

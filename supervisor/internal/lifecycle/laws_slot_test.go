@@ -66,6 +66,8 @@ func (w *world) checkBooks(tr *track) {
 		w.fail("want: %v is wanted %v, the operator's word was %v", s.id, s.want, tr.want)
 	case s.leaving != tr.leaving || s.leaving && s.want == Up:
 		w.fail("gone: %v is leaving %v, wanted %v, it should be %v", s.id, s.leaving, s.want, tr.leaving)
+	case s.leaving && !s.occupied() && slices.Index(s.pool.slots, s) == len(s.pool.slots)-1:
+		w.fail("gone: %v is empty and not gone", s.id)
 	case s.waits && (s.want == Down || s.state != Stopped && s.state != Stopping):
 		w.fail("after: %v waits and is %v", s.id, s.state)
 	}

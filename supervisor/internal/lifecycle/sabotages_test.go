@@ -188,5 +188,5 @@ var poolSabotages = []sabotage{
 		}
 		return effects
 	}},
-	{name: "a slot is never gone", laws: "wedged", inside: pools(func(p *pool) { p.shrinking = false })},
+	{name: "a slot is never gone", laws: "gone", inside: pools(func(p *pool) { p.shrinking = false })},
 }
