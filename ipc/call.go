@@ -53,6 +53,8 @@ func (c *Conn) begin(ctx context.Context, command string, m Message) (uint32, *p
 		return refuse(ErrLost, "the connection has ended: %v", c.err)
 	case m.Codec > CodecText:
 		return refuse(ErrFailed, "%v", m.Codec)
+	case c.drained:
+		return refuse(ErrUnavailable, "draining")
 	case len(m.Payload) > c.peer.MaxMessage:
 		return refuse(ErrTooLarge, "%d bytes, the peer accepts %d", len(m.Payload), c.peer.MaxMessage)
 	case len(c.calls) >= min(c.peer.MaxInflight, maxOpen):

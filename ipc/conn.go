@@ -67,6 +67,7 @@ type Conn struct {
 	nextID   uint32
 	calls    map[uint32]*pending // ours, until their terminal frame
 	serving  map[uint32]*serving // the peer's, until their terminal frame
+	drained  bool                // DRAIN was queued: no calls of ours any more
 	refusing bool                // new calls are answered with ErrUnavailable
 	idle     chan struct{}       // closed while refusing and nothing is served; nil before
 	pings    []ping              // sent and not answered, oldest first
@@ -221,9 +222,15 @@ func lost(p *pending, cause error) *CallError {
 // Ready tells the supervisor that this worker serves from now on.
 func (c *Conn) Ready() error { return c.control(Header{Type: TypeReady}) }
 
-// Drain asks the worker to take no new work, finish and exit within grace.
+// Drain asks the worker to take no new work, finish and exit within grace. It
+// goes behind the calls that are queued, and later ones are refused here: none
+// may reach a worker that has finished and is about to exit.
 func (c *Conn) Drain(grace time.Duration) error {
-	return c.control(Header{Type: TypeDrain, Arg: millis(grace)})
+	return c.queue(TypeDrain, func(o *outbox) bool {
+		c.drained = true // under mu, as queue says
+		o.msgs = append(o.msgs, &outgoing{Header: Header{Type: TypeDrain, Arg: millis(grace)}})
+		return true
+	})
 }
 
 // Event tells the supervisor something, in the order of events and answers. It
