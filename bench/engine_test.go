@@ -160,7 +160,7 @@ func supervise(child, count string) {
 	if err != nil {
 		panic(err)
 	}
-	s, err := supervisor.New(supervisor.Config{Pools: []supervisor.Pool{{
+	s, err := supervisor.New(supervisor.Config{Reaper: true, Pools: []supervisor.Pool{{ // as brood run
 		Name: "web", Command: []string{child}, Workers: n, Restart: supervisor.Restart{Budget: -1, Rate: -1, Stable: time.Nanosecond},
 	}}})
 	if err != nil {
