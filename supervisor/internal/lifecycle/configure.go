@@ -103,17 +103,13 @@ func (r *rollout) revert() {
 		broken := s.version == r.version && (s.state == Failed || s.state == Backoff) || slices.Contains(r.begun, s)
 		s.policy, s.version = r.from, r.fromVersion
 		q := s.proc
-		switch {
-		case s.leaving || s.want == Down || s.waits:
-		case q == nil && broken, q != nil && q.version != r.fromVersion:
+		if s.want == Up && !s.waits && (q == nil && broken || q != nil && q.version != r.fromVersion) {
 			back.slots = append(back.slots, s)
 		}
 	}
 	readyLast(back.slots)
 	p.set(r.from, r.fromVersion)
-	if len(back.slots) > 0 {
-		p.rollouts = slices.Insert(p.rollouts, 1, back)
-	}
+	p.rollouts = slices.Insert(p.rollouts, 1, back) // behind r
 	p.m.emit(Reverted{p.name, r.fromVersion})
 }
 

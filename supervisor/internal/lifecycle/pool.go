@@ -45,8 +45,7 @@ func (m *Machine) boot() {
 	for _, p := range m.inOrder {
 		p.held = p.waitsFor() != ""
 		for _, s := range p.slots {
-			if s.want == Up && s.proc == nil && s.state == Stopped {
-				m.touch(s)
+			if s.want == Up && s.proc == nil {
 				s.enter("")
 			}
 		}
@@ -76,7 +75,6 @@ func (p *pool) release() {
 			s.answerAll(func(w waiter) bool { return !w.down }, OutcomeFailed, p.waiting())
 		case p.held:
 		default:
-			p.m.touch(s)
 			s.setUp("")
 		}
 	}
@@ -145,7 +143,6 @@ func (m *Machine) shutdown(now bool) {
 		if !now && (s.occupied() || s.want == Down) {
 			continue // its turn comes
 		}
-		m.touch(s)
 		s.setDown("shutdown")
 		for _, p := range s.procs() {
 			if p != nil {
@@ -188,7 +185,6 @@ func (p *pool) shutdown() {
 	p.down = true
 	for _, s := range p.slots {
 		if s.want == Up {
-			p.m.touch(s)
 			s.setDown("shutdown")
 		}
 	}

@@ -39,12 +39,7 @@ func (p *pool) recycleNext() {
 	for len(p.dues) > 0 {
 		s := p.dues[0]
 		p.dues = slices.Delete(p.dues, 0, 1)
-		q := s.proc
-		switch {
-		case s.want == Down || q == nil || q.phase != serving || q.due == "":
-		case p.m.now.Before(s.recycleNot):
-			q.queue()
-		default:
+		if q := s.proc; q != nil && q.due != "" && !p.m.now.Before(s.recycleNot) { // else its timer is armed
 			p.rollouts = append(p.rollouts, &rollout{pool: p, aim: recycling, slots: []*slot{s}, why: "recycled: " + q.due})
 			return
 		}

@@ -140,9 +140,8 @@ func (p *pool) outOfPlace() (extra, taken int) {
 func (r *rollout) passes(s *slot) bool {
 	p := s.proc
 	switch {
-	case s.want == Down || s.leaving || s.waits:
+	case s.want == Down || s.waits: // whoever waited knows already
 		r.give(s)
-		r.answer(s, OutcomeUnchanged, "it was stopped meanwhile")
 		return true
 	case r.aim == restarting:
 		return r.restarted(s)
@@ -231,7 +230,6 @@ func (r *rollout) abort(t *turn, why string) {
 func (r *rollout) stopBeside(why string) {
 	for _, t := range r.turns {
 		if n := t.slot.next; n != nil {
-			r.pool.m.touch(t.slot)
 			n.stop(why)
 		}
 	}

@@ -79,7 +79,6 @@ func (p *pool) resize(op *op, to int, why string) {
 	}
 	for n := len(p.slots) + 1; n <= to; n++ {
 		s := m.addSlot(p, n)
-		m.touch(s)
 		s.await(op, waiter{})
 		s.enter("scaled up")
 	}
@@ -106,7 +105,7 @@ func (p *pool) shrink() {
 			p.shrinking = false
 			return
 		}
-		if s.occupied() || s.state != Stopped {
+		if s.occupied() {
 			return
 		}
 		p.slots = p.slots[:len(p.slots)-1]

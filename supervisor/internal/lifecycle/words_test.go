@@ -1,0 +1,56 @@
+package lifecycle
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// What is announced says in words what was, and why.
+func TestAnnouncementsInWords(t *testing.T) {
+	p := basic()
+	p.Surge, p.GiveUp = 1, []int{78}
+	m := New(func() float64 { return 0.5 })
+	for n := range 3 {
+		m.Add(Slot{"web", n + 1}, p, epoch)
+	}
+	var said []string
+	step := func(ev Event) {
+		for _, e := range m.Step(epoch.Add(3*time.Second), ev) {
+			if a, ok := e.(Announce); ok {
+				said = append(said, string(a.Kind)+" "+a.Text)
+			}
+		}
+	}
+	m.Step(epoch, Boot{})
+	for n := 1; n <= 3; n++ {
+		for _, r := range up(0, n, 1) {
+			m.Step(epoch, r.ev)
+		}
+	}
+	step(order(1, Restart, 1, 2, 3))
+	for _, r := range up(0, 1, 2) {
+		step(r.ev)
+	}
+	step(exited(1, 0))
+	step(notSpawnedIn(2, 2))
+	step(exited(2, 1))
+	step(exited(3, 78))
+	step(order(2, Stop, 2))
+	want := []string{
+		"beside started beside #1: restarted by hand",
+		"swap takes the place of #1",
+		"exit exit code 0 after 3s",
+		"beside started beside #1: restarted by hand",
+		"exit no such file after 0s",
+		"rollout restarted by hand; ended after 1 of 3: web/2#2 did not become ready: no such file",
+		"exit exit code 1 after 0s",
+		"state starting: restarted after exit code 1",
+		"exit exit code 78 after 0s",
+		"state failed: exit code 78, which means not to try again",
+		"state stopping: stopped by hand",
+	}
+	if got := strings.Join(said, "\n"); got != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+}
