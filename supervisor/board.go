@@ -26,6 +26,9 @@ type place struct {
 	view  atomic.Pointer[lifecycle.View]
 	live  atomic.Pointer[live]         // the process that counts, running or not; nil: none yet
 	exits atomic.Pointer[[]ExitStatus] // newest first
+
+	logs   logRing
+	served atomic.Uint64 // commands that have ended here, of all generations
 }
 
 // keptExits is how many ends of processes are remembered for each slot.

@@ -63,6 +63,13 @@ func (l *eventLog) add(e Event) {
 	l.news = make(chan struct{})
 }
 
+// isClosed: no event comes any more.
+func (l *eventLog) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
 // close wakes everybody who waits; no event comes any more.
 func (l *eventLog) close() {
 	l.mu.Lock()

@@ -25,6 +25,7 @@ type live struct {
 	id     lifecycle.ID
 	launch *launch // what it was spawned from
 	board  *board  // of its pool: what is in force there
+	place  *place  // its slot, which may have another process by now
 	proc   *process.Process
 	conn   *ipc.Conn
 	out    *capture.Stream
@@ -76,8 +77,8 @@ const (
 
 // spawn starts the process of id and posts what comes of it. It runs on the
 // spawner's thread.
-func (s *Supervisor) spawn(id lifecycle.ID, from *launch, b *board) {
-	l, err := s.startLive(id, from, b)
+func (s *Supervisor) spawn(id lifecycle.ID, from *launch, pl *place) {
+	l, err := s.startLive(id, from, pl)
 	if err != nil {
 		s.post(lifecycle.SpawnFailed{ID: id, Err: "it could not be started: " + err.Error()}, nil)
 		return
@@ -87,8 +88,8 @@ func (s *Supervisor) spawn(id lifecycle.ID, from *launch, b *board) {
 
 // startLive makes the pipes and the socketpair, starts the process, and closes
 // the process's ends here at once.
-func (s *Supervisor) startLive(id lifecycle.ID, from *launch, b *board) (l *live, err error) {
-	l = &live{id: id, launch: from, board: b, started: time.Now(), gone: make(chan struct{}), outSink: s.stdout, errSink: s.stderr}
+func (s *Supervisor) startLive(id lifecycle.ID, from *launch, pl *place) (l *live, err error) {
+	l = &live{id: id, launch: from, board: pl.board, place: pl, started: time.Now(), gone: make(chan struct{}), outSink: s.stdout, errSink: s.stderr}
 	out, outEnd, err := capture.Pipe(id.Slot.String(), s.stdout)
 	if err != nil {
 		return nil, err
@@ -239,6 +240,7 @@ func (l *live) origin() orphans.Origin {
 // attend follows the process to its end.
 func (s *Supervisor) attend(l *live) {
 	s.matchLines(l)
+	s.keepLog(l)
 	for _, stream := range []*capture.Stream{l.out, l.err} {
 		if err := stream.Start(s.watched); err != nil {
 			s.cfg.Log.Error("the output is lost", "worker", l.id.String(), "error", err)
@@ -339,6 +341,7 @@ func (l *live) signal(sig syscall.Signal, leader bool) error {
 
 // answered counts a command and says when the worker has done its share.
 func (l *live) answered(s *Supervisor) {
+	l.place.served.Add(1)
 	n, limit := l.served.Add(1), int64(l.board.config.Load().Recycle.Commands)
 	if limit > 0 && n >= limit {
 		s.post(lifecycle.Due{ID: l.id, Why: fmt.Sprintf("it has served %d commands", n)}, l)

@@ -314,8 +314,8 @@ func (l *loop) stopBegins(p *live) {
 // spawn has the process started by the version that it is to be of.
 func (l *loop) spawn(e lifecycle.Spawn) {
 	from := l.versions[version{e.Pool, e.Version}]
-	b := l.places[e.Slot].board
-	l.spawner.Do(func() { l.Supervisor.spawn(e.ID, from, b) })
+	pl := l.places[e.Slot]
+	l.spawner.Do(func() { l.Supervisor.spawn(e.ID, from, pl) })
 }
 
 func (l *loop) settle(e lifecycle.Settled) {

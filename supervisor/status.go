@@ -72,6 +72,11 @@ type SlotStatus struct {
 	Inflight int           // commands open on it, asked for by this supervisor
 	PingRTT  time.Duration // of the last answered ping; 0: none
 	LogDrops uint64        // lines of its output that were dropped
+	Served   uint64        // commands that have ended in this slot, of all generations
+
+	// What the process takes, as of a few seconds ago at most; 0: not known.
+	RSS int64         // resident memory, in bytes
+	CPU time.Duration // processor time since its start
 }
 
 // Target names the slot.
@@ -161,6 +166,7 @@ func (s *Supervisor) slotStatus(pl *place) SlotStatus {
 		Pool: v.Pool, Slot: v.N, Generation: v.Generation, State: v.State, WantUp: v.Want == lifecycle.Up,
 		Since: v.Since, Reason: v.Reason, PID: v.PID, Spawned: v.Spawned, RetryAt: v.RetryAt, Restarts: v.Restarts,
 		LastExit: pl.lastExit(), Exits: *pl.exits.Load(), Next: v.Next, Old: v.Old, Alive: v.PID != 0, Ready: v.State == lifecycle.Ready,
+		Served: pl.served.Load(),
 	}
 	if newest := pl.live.Load(); newest != nil {
 		st.LogDrops = newest.drops()

@@ -25,6 +25,7 @@ type Supervisor struct {
 	cfg    Config // its Pools are those at the start
 	pools  atomic.Pointer[[]*board]
 	events *eventLog
+	logs   logBell
 
 	inputs  chan input
 	done    chan struct{} // closed when the loop has ended
@@ -220,6 +221,7 @@ func (s *Supervisor) end() error {
 	s.closeSink(s.stdout)
 	s.closeSink(s.stderr)
 	s.events.close()
+	s.logs.wake()
 	return s.sockets.close()
 }
 

@@ -257,7 +257,7 @@ func workerJSON(w supervisor.SlotStatus, now time.Time) api.Worker {
 		Alive: w.Alive, Ready: w.Ready, Responsive: w.Responsive, Progressing: w.Progressing,
 		Reason: w.Reason, Since: stamp(w.Since), Started: stamp(w.Spawned), Restarts: w.Restarts,
 		Status: w.Status, Inflight: w.Inflight, PingUS: w.PingRTT.Microseconds(), SDK: w.SDK, LogDrops: w.LogDrops,
-		Next: w.Next, Old: w.Old,
+		Next: w.Next, Old: w.Old, RSSBytes: w.RSS, CPUMS: w.CPU.Milliseconds(), Served: w.Served,
 	}
 	if w.WantUp {
 		out.Want = "up"

@@ -31,6 +31,7 @@ type Stream struct {
 	partial []byte // a line whose end has not come
 	cut     bool   // the last line was broken, and nothing of its rest has come
 	until   func(line []byte) bool
+	each    func(line []byte) // nil: nobody else wants the lines
 
 	mu   sync.Mutex
 	tail [][]byte // the last lines, oldest first
@@ -56,6 +57,10 @@ func Pipe(prefix string, to *Sink) (s *Stream, write *os.File, err error) {
 // Until has f look at each line, until it returns true. It is called before
 // Start; f is called by who reads and does not wait.
 func (s *Stream) Until(f func(line []byte) bool) { s.until = f }
+
+// Each has f take each line as well. It is called before Start; f is called by
+// who reads, does not wait, and does not keep the line.
+func (s *Stream) Each(f func(line []byte)) { s.each = f }
 
 // Done is closed when the stream has ended.
 func (s *Stream) Done() <-chan struct{} { return s.done }
@@ -154,6 +159,9 @@ func (s *Stream) split(b []byte) {
 func (s *Stream) line(b []byte) {
 	b = bytes.TrimSuffix(b, []byte{'\r'})
 	s.remember(b)
+	if s.each != nil {
+		s.each(b)
+	}
 	if s.until != nil && s.until(b) {
 		s.until = nil
 	}
