@@ -52,6 +52,9 @@ type Worker struct {
 	SDK       string    `json:"sdk,omitempty"`         // what the worker speaks; absent: a plain worker
 	Commands  []Command `json:"commands,omitempty"`    // what it can be sent
 	LogDrops  uint64    `json:"log_drops,omitempty"`   // lines of output that were dropped
+	RSSBytes  int64     `json:"rss_bytes,omitempty"`   // resident memory, seconds old at the most; absent: not known
+	CPUMS     int64     `json:"cpu_ms,omitempty"`      // processor time of the process, as old
+	Served    uint64    `json:"commands_total"`        // commands that ended in this slot since the supervisor began
 	LastExit  *Exit     `json:"last_exit,omitempty"`
 	// While the worker is being replaced: the generation that is to take its
 	// place, and the one that has lost it and is still there.
