@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -143,6 +144,9 @@ type Listener struct {
 	done    chan struct{}   // closed: Close began
 	watched chan struct{}   // closed: watch has returned
 	inlets  sync.WaitGroup
+	// short is called when descriptors have run out, and says whether it has
+	// closed one. nil: nobody can.
+	short atomic.Pointer[func() bool]
 
 	// Owned by watch; before it starts by Listen, when it has ended by close.
 	seat     *seat
@@ -255,7 +259,13 @@ func (l *Listener) keepSeat() error {
 // serve starts to accept from n, which is from now on the node in place.
 func (l *Listener) serve(n *node) {
 	l.node = n
-	l.inlets.Go(func() { n.inlet.run(l.conns, l.done, l.plan.log) })
+	l.inlets.Go(func() { n.inlet.run(l.conns, l.done, l.isRelieved, l.plan.log) })
+}
+
+// isRelieved has somebody close a connection that is not needed, if it can.
+func (l *Listener) isRelieved() bool {
+	f := l.short.Load()
+	return f != nil && (*f)()
 }
 
 // Close ends the service. The socket's file is removed if it is still the one this

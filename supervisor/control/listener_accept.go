@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 )
 
 // retireAfter is how long a socket whose node is gone must have been without a
@@ -64,7 +65,9 @@ func (in *inlet) hasEnded() bool {
 
 // run hands connections to out until the socket is closed, done is, or the inlet
 // is retired and has run dry. No other error ends it.
-func (in *inlet) run(out chan<- net.Conn, done <-chan struct{}, log hclog.Logger) {
+// Where descriptors have run out, relieved may close one; then it is tried again at
+// once.
+func (in *inlet) run(out chan<- net.Conn, done <-chan struct{}, relieved func() bool, log hclog.Logger) {
 	defer close(in.ended)
 	defer in.ul.Close()
 	var (
@@ -98,6 +101,9 @@ func (in *inlet) run(out chan<- net.Conn, done <-chan struct{}, log hclog.Logger
 				logged = time.Now()
 				log.Warn("cannot accept clients of the control socket for now; raise the limit of open files (ulimit -n) if this goes on", "error", err)
 			}
+			if isShort(err) && relieved() {
+				continue
+			}
 			if !pause(wait, done) {
 				return
 			}
@@ -105,6 +111,9 @@ func (in *inlet) run(out chan<- net.Conn, done <-chan struct{}, log hclog.Logger
 		}
 	}
 }
+
+// isShort reports whether err is for want of descriptors.
+func isShort(err error) bool { return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) }
 
 // pause waits for d and says whether it did; done cuts it short.
 func pause(d time.Duration, done <-chan struct{}) bool {

@@ -20,6 +20,10 @@ const tempLen = len("." + "." + "ABCD")
 // hold the temporary one and a NUL.
 const maxPath = len(unix.RawSockaddrUnix{}.Path) - 1 - tempLen
 
+// backlog is how many clients may wait to be accepted. The system makes less of it
+// where it allows no more (listen(2), /proc/sys/net/core/somaxconn).
+const backlog = 1 << 15
+
 // A node is a socket's file and the socket behind it.
 type node struct {
 	id    fileID
@@ -87,7 +91,7 @@ func (s *seat) listen(sock *os.File, temp string) (*node, error) {
 	if err := unix.Fchmodat(dir, temp, uint32(s.plan.mode), 0); err != nil {
 		return nil, fmt.Errorf("cannot give the socket its mode: %w", s.linkError("chmod", temp, err))
 	}
-	if err := unix.Listen(int(sock.Fd()), unix.SOMAXCONN); err != nil {
+	if err := unix.Listen(int(sock.Fd()), backlog); err != nil {
 		return nil, os.NewSyscallError("listen", err)
 	}
 	ln, err := net.FileListener(sock)

@@ -43,7 +43,10 @@ func peerOf(c *net.UnixConn) (Peer, error) {
 
 var errNoPeer = errors.New("nobody asked the kernel who is calling; set http.Server.ConnContext to withPeer")
 
-type peerKey struct{}
+type (
+	peerKey  struct{}
+	guestKey struct{}
+)
 
 type peerResult struct {
 	peer Peer
@@ -53,7 +56,11 @@ type peerResult struct {
 // withPeer is made for http.Server.ConnContext: it asks once who is at the other
 // end of c. Where that fails the connection goes on, and peerFrom tells the error.
 // A wrapped connection is known by its NetConn method, as tls.Conn has one.
+// A guest has been asked about already.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
+	if g, ok := c.(*guest); ok {
+		return context.WithValue(context.WithValue(ctx, peerKey{}, g.peer), guestKey{}, g)
+	}
 	for {
 		w, ok := c.(interface{ NetConn() net.Conn })
 		if !ok {
@@ -78,4 +85,10 @@ func peerFrom(ctx context.Context) (Peer, error) {
 		return Peer{}, errNoPeer
 	}
 	return r.peer, r.err
+}
+
+// guestFrom is the connection of a request, nil where there is none.
+func guestFrom(ctx context.Context) *guest {
+	g, _ := ctx.Value(guestKey{}).(*guest)
+	return g
 }

@@ -121,6 +121,16 @@ func (s *Server) page(methods map[string]route) http.Handler {
 			s.answer(r, failf(api.CodeDenied, "%s needs the role %v, and uid %d has %v: %s", r.verb, minRole[r.verb], r.peer.UID, r.role, r.why))
 			return
 		}
+		if g := guestFrom(hr.Context()); g != nil {
+			if g.isGone() {
+				panic(http.ErrAbortHandler) // evicted as the request came: nothing of it is done
+			}
+			if err := g.mayNow(r.verb); err != nil {
+				w.Header().Set("Connection", "close")
+				s.answer(r, err)
+				return
+			}
+		}
 		err := route.handle(r)
 		if minRole[r.verb] >= RoleOperator && r.verb != verbPing && r.verb != verbLogs {
 			audit(s.cfg.Log, r.peer, r.role, r.verb, r.target, outcomeOf(err))

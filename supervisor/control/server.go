@@ -9,10 +9,10 @@ package control
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -32,6 +32,8 @@ type Config struct {
 	Reload func(ctx context.Context, dryRun bool) ([]supervisor.Change, error)
 	// Others is the role of whoever else the socket's mode lets in.
 	Others Role
+	// Limits is how many connections there may be.
+	Limits Limits
 	// Log takes the audit lines and what goes wrong. nil: nothing is logged.
 	Log hclog.Logger
 }
@@ -40,7 +42,16 @@ type Config struct {
 type Server struct {
 	cfg    Config
 	access Access
+	house  *house
 	http   *http.Server
+	web    *handover // what s.http listens on
+
+	receivers sync.WaitGroup // every goroutine of this server but those of s.http
+
+	mu        sync.Mutex
+	listeners []net.Listener
+	closed    bool
+	serveHTTP sync.Once
 }
 
 // Limits of one request. Every wait has its end.
@@ -60,10 +71,14 @@ func NewServer(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = hclog.NewNullLogger()
 	}
-	s := &Server{cfg: cfg, access: Access{Owner: os.Geteuid(), Others: cfg.Others}}
+	s := &Server{
+		cfg: cfg, access: Access{Owner: os.Geteuid(), Others: cfg.Others},
+		house: newHouse(cfg.Limits, os.Geteuid(), openFiles()), web: newHandover(),
+	}
 	s.http = &http.Server{
 		Handler:           s.routes(),
 		ConnContext:       withPeer,
+		ConnState:         connState,
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
@@ -72,19 +87,26 @@ func NewServer(cfg Config) *Server {
 	return s
 }
 
-// Serve answers on l until Close, then returns nil.
-func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
-
 // Close ends all listeners, gives the answers under way until ctx ends, and
 // then hangs up.
 func (s *Server) Close(ctx context.Context) error {
-	if err := s.http.Shutdown(ctx); err != nil {
-		return s.http.Close()
+	s.mu.Lock()
+	s.closed = true
+	listeners := s.listeners
+	s.listeners = nil
+	s.mu.Unlock()
+	for _, l := range listeners {
+		l.Close() // an error is about its file, and told by whoever made it
 	}
-	return nil
+	s.house.close(false)
+	err := s.http.Shutdown(ctx)
+	if err == nil {
+		err = s.house.awaitEmpty(ctx)
+	}
+	s.house.close(true)
+	if err != nil {
+		err = s.http.Close()
+	}
+	s.receivers.Wait()
+	return err
 }

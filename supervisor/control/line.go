@@ -1,0 +1,274 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"example.com/brood/supervisor/control/api"
+)
+
+// The line protocol, for socat and ten-line clients (docs/line.md). A connection
+// is one goroutine, which reads a line, does what it says, answers, and reads the
+// next; while a command takes long a second one watches for a client that hangs
+// up.
+
+// Limits of a connection that speaks it.
+const (
+	maxLine    = 64 << 10         // bytes, without its end
+	lineTime   = 30 * time.Second // for a line that has begun to end
+	promptTime = 10 * time.Minute // between the lines of a person, who has a prompt
+	fullOut    = 32 << 10         // bytes of answers that are sent without waiting for more
+	// hangupAfter is how long a command runs before its client is watched.
+	// Most commands are done by then.
+	hangupAfter = 20 * time.Millisecond
+)
+
+// lineConn is a connection that speaks the line protocol.
+type lineConn struct {
+	s *Server
+	g *guest
+
+	in       []byte // read and not done yet
+	searched int    // bytes of in that hold no end of a line
+	began    bool   // the line in in has its deadline
+	room     []byte // what in is a part of
+
+	out     []byte // answers that are not sent yet
+	answers int    // begun
+	prompt  bool   // a person is there
+	quit    bool   // nothing more is read
+	broken  bool   // the client does not take answers any more
+}
+
+// Why reading ends.
+var (
+	errLineTooLong = errors.New("a line is longer than is taken")
+	errNoText      = errors.New("a line is no text")
+	errUnended     = errors.New("the last line has no end")
+)
+
+// serveLines speaks with g, whose first n bytes are in buf, until the end.
+func (s *Server) serveLines(g *guest, buf *[firstBytes]byte, n int) {
+	c := &lineConn{s: s, g: g, in: buf[:n], room: buf[:]}
+	c.converse()
+	c.flush()
+	if !c.broken && !isHungUp(g.UnixConn) && hasInput(g.UnixConn) {
+		linger(g.UnixConn)
+	}
+	g.Close()
+	firsts.Put(buf)
+}
+
+func (c *lineConn) converse() {
+	for !c.quit && !c.broken {
+		line, err := c.readLine()
+		if errors.Is(err, errNoText) && c.prompt { // a key that a terminal makes an escape sequence of
+			c.begin()
+			c.fail(false, failf(api.CodeBadRequest, "%v", err))
+			c.end()
+			continue
+		}
+		if err != nil {
+			c.lastWord(err)
+			return
+		}
+		if !c.g.house.begin(c.g) {
+			return // it was evicted before it said so
+		}
+		c.do(line)
+		if bytes.IndexByte(c.in, '\n') < 0 {
+			c.flush()
+			c.quit = c.quit || !c.g.house.end(c.g)
+		}
+	}
+}
+
+// readLine is the next line without its end. It is valid until the next call.
+func (c *lineConn) readLine() (string, error) {
+	for {
+		if i := bytes.IndexByte(c.in[c.searched:], '\n'); i >= 0 {
+			line := c.in[:c.searched+i]
+			c.in = c.in[c.searched+i+1:]
+			c.searched, c.began = 0, false
+			return c.text(line)
+		}
+		c.searched = len(c.in)
+		if len(c.in) > maxLine {
+			return "", errLineTooLong
+		}
+		if err := c.read(); err != nil {
+			return "", err
+		}
+	}
+}
+
+func (c *lineConn) text(line []byte) (string, error) {
+	line = bytes.TrimSuffix(line, []byte{'\r'})
+	if len(line) > maxLine {
+		return "", errLineTooLong
+	}
+	if bad := badLine(line); bad != "" {
+		return "", noText{bad}
+	}
+	return string(line), nil
+}
+
+// noText is errNoText and says what is there instead.
+type noText struct{ bad string }
+
+func (e noText) Error() string { return errNoText.Error() + ": there is " + e.bad }
+func (e noText) Unwrap() error { return errNoText }
+
+// read waits for more.
+func (c *lineConn) read() error {
+	c.flush()
+	if c.broken {
+		return io.ErrClosedPipe
+	}
+	switch wait := c.patience(); {
+	case len(c.in) == 0:
+		_ = c.g.UnixConn.SetReadDeadline(time.Now().Add(wait))
+	case !c.began:
+		c.began = true
+		_ = c.g.UnixConn.SetReadDeadline(time.Now().Add(lineTime))
+	}
+	c.makeRoom()
+	free := c.room[len(c.in):]
+	n, err := c.g.UnixConn.Read(free)
+	c.in = c.room[:len(c.in)+n]
+	if bad := badByte(free[:n]); bad != "" && !c.prompt {
+		return noText{bad}
+	}
+	if n > 0 {
+		return nil
+	}
+	if errors.Is(err, io.EOF) && len(c.in) > 0 {
+		return errUnended
+	}
+	return err
+}
+
+func (c *lineConn) patience() time.Duration {
+	if c.prompt {
+		return promptTime
+	}
+	return idleTime
+}
+
+// makeRoom moves in to the front of room, and takes a larger one when a long line
+// needs it.
+func (c *lineConn) makeRoom() {
+	if len(c.in) < len(c.room) {
+		copy(c.room, c.in)
+	} else {
+		room := make([]byte, min(4*len(c.room), maxLine+2)) // the line, CR and LF
+		copy(room, c.in)
+		c.room = room
+	}
+	c.in = c.room[:len(c.in)]
+}
+
+// lastWord tells the client why it is hung up on, if it is.
+func (c *lineConn) lastWord(err error) {
+	if !c.g.house.begin(c.g) {
+		return
+	}
+	code := api.CodeBadRequest
+	switch {
+	case errors.Is(err, errLineTooLong):
+		code = api.CodeTooLarge
+		err = failf(code, "a line may have %d bytes", maxLine)
+	case errors.Is(err, errUnended):
+		err = failf(code, "%v; nothing of it was done: each line ends in a newline", err)
+	case errors.Is(err, errNoText):
+		err = failf(code, "%v; send bytes to a worker over HTTP", err)
+	case errors.Is(err, os.ErrDeadlineExceeded) && len(c.in) > 0:
+		err = failf(code, "the line did not end within %v", lineTime)
+	default:
+		return // the client has closed, or was idle for too long
+	}
+	c.begin()
+	c.fail(false, err)
+}
+
+// do does what a line says, in order.
+func (c *lineConn) do(line string) {
+	commands, err := parseLine(line)
+	if err != nil {
+		c.begin()
+		c.fail(strings.HasPrefix(strings.TrimSpace(line), "json "), err)
+		c.end()
+		return
+	}
+	if len(commands) == 0 && c.prompt {
+		c.write("> ")
+	}
+	for _, cmd := range commands {
+		if c.quit || c.broken {
+			return
+		}
+		c.run(cmd)
+	}
+}
+
+// begin is in front of every answer: an empty line separates it from the one
+// before.
+func (c *lineConn) begin() {
+	if c.answers++; c.answers > 1 && !c.prompt {
+		c.write("\n")
+	}
+}
+
+// end is behind every answer: a person is given the prompt back.
+func (c *lineConn) end() {
+	if c.prompt && !c.quit {
+		c.write("\n> ")
+	}
+	if len(c.out) > fullOut {
+		c.flush()
+	}
+}
+
+func (c *lineConn) write(text string) { c.out = append(c.out, text...) }
+
+// flush sends what is there. A client that does not take it in time is hung up on.
+func (c *lineConn) flush() {
+	if len(c.out) == 0 || c.broken {
+		c.out = c.out[:0]
+		return
+	}
+	_ = c.g.UnixConn.SetWriteDeadline(time.Now().Add(answerTime))
+	if _, err := c.g.UnixConn.Write(c.out); err != nil {
+		c.broken = true
+	}
+	if c.out = c.out[:0]; cap(c.out) > 2*fullOut {
+		c.out = nil
+	}
+}
+
+// whileHere runs f with a context that ends after limit, when the client hangs
+// up both ways, or when the server closes.
+func (c *lineConn) whileHere(limit time.Duration, f func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	c.flush() // what was asked before is not to wait
+	_ = c.g.UnixConn.SetReadDeadline(time.Time{})
+	watched := make(chan struct{})
+	watch := time.AfterFunc(hangupAfter, func() {
+		defer close(watched)
+		if awaitHangup(c.g.UnixConn) {
+			cancel()
+		}
+	})
+	f(ctx)
+	if !watch.Stop() {
+		_ = c.g.UnixConn.SetReadDeadline(time.Unix(1, 0)) // ends the watch
+		<-watched
+		c.began = false // the deadline of a line that has begun is set anew
+	}
+}

@@ -1,0 +1,106 @@
+package control
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+func TestParseLine(t *testing.T) {
+	say := func(words ...string) lineCommand { return lineCommand{words: words} }
+	for _, tt := range []struct {
+		line string
+		want []lineCommand
+	}{
+		{"", nil},
+		{"  \t ", nil},
+		{"# restart web", nil},
+		{" #x;y", nil},
+		{";;", nil},
+		{"status", []lineCommand{say("status")}},
+		{" show \t workers ;", []lineCommand{say("show", "workers")}},
+		{"a;b ; c", []lineCommand{say("a"), say("b"), say("c")}},
+		{`echo a\ b \; \\ \"`, []lineCommand{say("echo", "a b", ";", `\`, `"`)}},
+		{`echo one\ntwo\tthree\r`, []lineCommand{say("echo", "one\ntwo\tthree\r")}},
+		{`echo 'a;b \n' "c; \"d\" \\ \n"`, []lineCommand{say("echo", `a;b \n`, "c; \"d\" \\ \n")}},
+		{`echo "" '' a''b`, []lineCommand{say("echo", "", "", "ab")}},
+		{`echo \é ü`, []lineCommand{say("echo", "é", "ü")}},
+		{"echo a#b #c", []lineCommand{say("echo", "a#b", "#c")}},
+		{"@web/2#7 flush all", []lineCommand{{target: "@web/2#7", words: []string{"flush", "all"}}}},
+		{"json @* flush", []lineCommand{{json: true, target: "@*", words: []string{"flush"}}}},
+		{"timeout 5m json @1 json x", []lineCommand{{json: true, timeout: 5 * time.Minute, target: "@1", words: []string{"json", "x"}}}},
+		{"@web json", []lineCommand{{target: "@web", words: []string{"json"}}}},
+		{"@web @web", []lineCommand{{target: "@web", words: []string{"@web"}}}},
+	} {
+		got, err := parseLine(tt.line)
+		if err != nil || !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%q: got %+v, %v, want %+v", tt.line, got, err, tt.want)
+		}
+	}
+}
+
+func TestParseLineRefuses(t *testing.T) {
+	for line, want := range map[string]string{
+		`status; echo \q`:  `no escape \q`,
+		`echo \5`:          `no escape \5`,
+		`echo \`:           "ends in a backslash",
+		`echo don't`:       `the quote ' at byte 9 has no end`,
+		`echo "a\`:         "ends in a backslash",
+		`echo "a`:          `the quote " at byte 6`,
+		"@web/2":           "what is @web/2 to do?",
+		"json":             `no command after "json"`,
+		"json; status":     `no command after "json"`,
+		"timeout x @web y": "write a duration",
+		"timeout 2h @w y":  "at most 1h",
+		"timeout 0s @w y":  "write a duration",
+	} {
+		got, err := parseLine(line)
+		var f *failure
+		if got != nil || !errors.As(err, &f) || f.Code != "bad_request" || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, %v, want %q", line, got, err, want)
+		}
+	}
+}
+
+// quoteWord is w as one word of a line.
+func quoteWord(w string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(w) + `"`
+}
+
+// FuzzParseLine: any line is refused or understood; what was understood, quoted
+// and read again, is the same.
+func FuzzParseLine(f *testing.F) {
+	for _, seed := range []string{
+		"status", "@web/2 flush all; show workers", `json @1 echo a\ b "c;\n" 'd'`, `\`, `"`, "# x", ";;;", "timeout 5s @* x", "\x00\xff", `a\;b`,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		commands, err := parseLine(line)
+		if err != nil {
+			if len(commands) != 0 {
+				t.Fatalf("%q: both %v and %v", line, commands, err)
+			}
+			return
+		}
+		for _, c := range commands {
+			if len(c.words) == 0 || c.target != "" && !strings.HasPrefix(c.target, "@") {
+				t.Fatalf("%q: %+v", line, c)
+			}
+			if !utf8.ValidString(line) {
+				continue
+			}
+			again := "@x"
+			for _, w := range c.words {
+				again += " " + quoteWord(w)
+			}
+			back, err := parseLine(again)
+			if err != nil || len(back) != 1 || !reflect.DeepEqual(back[0].words, c.words) {
+				t.Fatalf("%q: %q becomes %+v, %v", line, c.words, back, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,494 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/brood/ipc"
+	"example.com/brood/supervisor"
+	"example.com/brood/supervisor/control/api"
+	"example.com/brood/supervisor/internal/words"
+)
+
+// lineVerb is one command of the line protocol.
+type lineVerb struct {
+	name  string // one word or two
+	usage string // what follows the name
+	help  string
+	verb  verb // what the caller must be allowed to do; empty: nothing
+	do    func(c *lineConn, r *lineRequest) (any, error)
+}
+
+// lineRequest is a command under way.
+type lineRequest struct {
+	lineCommand
+	verb verb
+	args []string // behind the name
+}
+
+// lineVerbs is every command, in the order of help. It is filled in by init, as
+// help itself reads it.
+var lineVerbs []lineVerb
+
+func init() {
+	lineVerbs = []lineVerb{
+		{"@TARGET", "COMMAND [WORDS…]", "send a command to web/2, web (one of its workers), web/*, * or @1 (of the only pool)", verbCommand, nil},
+		{"health", "[TARGET]", "ok, degraded or critical, and why", verbHealth, (*lineConn).doHealth},
+		{"status", "", "everything in one page", verbStatus, (*lineConn).doStatus},
+		{"show pools", "", "one line for each pool", verbStatus, (*lineConn).doPools},
+		{"show workers", "[TARGET]", "one line for each worker", verbStatus, (*lineConn).doWorkers},
+		{"show worker", "TARGET", "all about one worker", verbStatus, (*lineConn).doWorker},
+		{"ping", "TARGET", "the round trip to a worker", verbPing, (*lineConn).doPing},
+		{"start", "TARGET [wait [TIME]]", "have it up", verbStart, (*lineConn).doOrder},
+		{"stop", "TARGET [wait [TIME]]", "have it down", verbStop, (*lineConn).doOrder},
+		{"restart", "TARGET [wait [TIME]]", "replace its workers, one after the other", verbRestart, (*lineConn).doOrder},
+		{"scale", "POOL N [wait [TIME]]", "have N workers", verbScale, (*lineConn).doScale},
+		{"reload", "[dry-run]", "read the configuration again and do what it says", verbReload, (*lineConn).doReload},
+		{"shutdown", "[wait [TIME]]", "stop every worker and the supervisor", verbShutdown, (*lineConn).doShutdown},
+		{"whoami", "", "who the kernel says you are, and what you may do", verbWhoami, (*lineConn).doWhoami},
+		{"version", "", "of brood and of the worker protocol", verbVersion, (*lineConn).doVersion},
+		{"prompt", "", "turn the prompt on or off, for people", "", (*lineConn).doPrompt},
+		{"help", "[COMMAND]", "this", "", (*lineConn).doHelp},
+		{"quit", "", "hang up", "", (*lineConn).doQuit},
+	}
+}
+
+// run carries out one command and answers it.
+func (c *lineConn) run(cmd lineCommand) {
+	c.begin()
+	r := &lineRequest{lineCommand: cmd}
+	v, err := c.answer(r)
+	switch {
+	case err != nil:
+		c.fail(cmd.json, err)
+	case v != nil:
+		c.give(cmd.json, v)
+	}
+	c.end()
+}
+
+// answer is the answer, or nil if it has been written.
+func (c *lineConn) answer(r *lineRequest) (any, error) {
+	if r.target != "" {
+		r.verb = verbCommand
+		return c.permitted(r, r.target+" "+r.words[0], c.command)
+	}
+	v, err := findVerb(r.words)
+	if err != nil {
+		return nil, err
+	}
+	r.verb, r.args = v.verb, r.words[1+strings.Count(v.name, " "):]
+	target := ""
+	if len(r.args) > 0 {
+		target = r.args[0]
+	}
+	return c.permitted(r, target, func(r *lineRequest) (any, error) { return v.do(c, r) })
+}
+
+// findVerb is the command that words begin with.
+func findVerb(said []string) (*lineVerb, error) {
+	two := strings.Join(said[:min(2, len(said))], " ")
+	var names []string
+	for i := range lineVerbs {
+		v := &lineVerbs[i]
+		if v.do != nil && (v.name == said[0] || v.name == two) {
+			return v, nil
+		}
+		if v.do != nil {
+			names = append(names, v.name)
+		}
+	}
+	hint := "; help lists them, and @web/2 in front sends a command to a worker"
+	for _, name := range []string{two, said[0]} {
+		if near := words.Nearest(name, names); near != "" {
+			hint = "; did you mean " + near + "?"
+			break
+		}
+	}
+	if isHTTP(said[0][0]) {
+		hint = "; this connection speaks the line protocol, as its first byte was no upper-case letter"
+	}
+	return nil, failf(api.CodeNotFound, "there is no command %q%s", said[0], hint)
+}
+
+// permitted runs do if the caller may, and leaves the audit line.
+func (c *lineConn) permitted(r *lineRequest, target string, do func(*lineRequest) (any, error)) (any, error) {
+	peer := c.g.peer.peer
+	role, why := c.s.access.roleOf(peer)
+	if r.verb != "" && r.verb != verbWhoami && !role.may(r.verb) {
+		audit(c.s.cfg.Log, peer, role, r.verb, target, outcomeDenied)
+		return nil, failf(api.CodeDenied, "%s needs the role %v, and uid %d has %v: %s", r.verb, minRole[r.verb], peer.UID, role, why)
+	}
+	if err := c.g.mayNow(r.verb); err != nil {
+		return nil, err
+	}
+	v, err := do(r)
+	if minRole[r.verb] >= RoleOperator && r.verb != verbPing && r.verb != verbLogs {
+		audit(c.s.cfg.Log, peer, role, r.verb, target, outcomeOf(err))
+	}
+	return v, err
+}
+
+// answered is a worker's answer.
+type answered struct {
+	Worker string
+	ipc.Message
+}
+
+// command sends the words to a worker, or to several.
+func (c *lineConn) command(r *lineRequest) (v any, err error) {
+	t, err := supervisor.ParseTarget(r.target)
+	if err != nil {
+		return nil, err
+	}
+	limit := r.timeout
+	if limit == 0 {
+		limit = defaultCall
+	}
+	m := ipc.Args(r.words[1:]...)
+	c.whileHere(limit, func(ctx context.Context) {
+		if t.All {
+			v, err = c.commandAll(ctx, t, r.words[0], m)
+			return
+		}
+		var reply supervisor.Reply
+		reply, err = c.s.cfg.Supervisor.Call(ctx, t, r.words[0], m)
+		v = answered{reply.From.String(), reply.Message}
+	})
+	return v, err
+}
+
+func (c *lineConn) commandAll(ctx context.Context, t supervisor.Target, name string, m ipc.Message) (any, error) {
+	replies, err := c.s.cfg.Supervisor.CallAll(ctx, t, name, m)
+	if err != nil {
+		return nil, err
+	}
+	out := api.Replies{Replies: make([]api.Reply, len(replies))}
+	for i, a := range replies {
+		out.Replies[i] = replyJSON(a)
+	}
+	return out, nil
+}
+
+// give writes an answer.
+func (c *lineConn) give(asJSON bool, v any) {
+	if !asJSON {
+		c.out = appendText(c.out, v)
+		return
+	}
+	out := lineAnswer{Outcome: "ok", Result: v}
+	if a, ok := v.(answered); ok {
+		out.Worker, out.Codec, out.Result = a.Worker, a.Codec.String(), messageJSON(a.Message)
+	}
+	c.out = append(c.out, mustJSON(out)...)
+}
+
+// lineAnswer is an answer to a command with "json" in front.
+type lineAnswer struct {
+	Outcome string `json:"outcome"` // ok, or the code of the problem
+	Worker  string `json:"worker,omitempty"`
+	Codec   string `json:"codec,omitempty"`
+	Result  any    `json:"result,omitempty"`
+}
+
+func messageJSON(m ipc.Message) any {
+	switch {
+	case m.Codec == ipc.CodecJSON && json.Valid(m.Payload):
+		return json.RawMessage(m.Payload)
+	case m.Codec == ipc.CodecText:
+		return string(m.Payload)
+	}
+	return m.Payload
+}
+
+// lineProblem is a problem with the outcome in front.
+type lineProblem struct {
+	Outcome string `json:"outcome"`
+	api.Problem
+}
+
+// fail writes an error: "error: CODE: …" on the first line, or a problem document.
+func (c *lineConn) fail(asJSON bool, err error) {
+	p := problemOf(err)
+	if p.Code == api.CodeInternal {
+		c.s.cfg.Log.Error("line", "error", err)
+	}
+	if asJSON {
+		c.out = append(c.out, mustJSON(lineProblem{p.Code, p})...)
+		return
+	}
+	c.out = appendProblem(c.out, p)
+}
+
+// take says how many arguments there may be.
+func (r *lineRequest) take(least, most int) error {
+	if len(r.args) >= least && len(r.args) <= most {
+		return nil
+	}
+	v, err := findVerb(r.words)
+	if err != nil {
+		return err
+	}
+	return failf(api.CodeBadRequest, "write: %s", strings.TrimSpace(v.name+" "+v.usage))
+}
+
+// wait takes "wait" and its time off the end of the arguments.
+func (r *lineRequest) wait() (time.Duration, error) {
+	i := slices.Index(r.args, "wait")
+	if i < 0 {
+		return 0, nil
+	}
+	rest := r.args[i+1:]
+	r.args = r.args[:i]
+	if len(rest) == 0 {
+		return lineWait, nil
+	}
+	d, err := time.ParseDuration(rest[0])
+	if err != nil || len(rest) > 1 || d <= 0 || d > maxWait {
+		return 0, failf(api.CodeBadRequest, "wait %s: write a duration of at most %v, such as 30s", strings.Join(rest, " "), maxWait)
+	}
+	return d, nil
+}
+
+// lineWait is how long "wait" waits if it does not say.
+const lineWait = 5 * time.Minute
+
+// oneTarget is the only argument, a target.
+func (r *lineRequest) oneTarget() (supervisor.Target, error) {
+	if err := r.take(1, 1); err != nil {
+		return supervisor.Target{}, err
+	}
+	return supervisor.ParseTarget(r.args[0])
+}
+
+func (c *lineConn) doHealth(r *lineRequest) (any, error) {
+	if err := r.take(0, 1); err != nil {
+		return nil, err
+	}
+	st, err := c.selected(r)
+	if err != nil {
+		return nil, err
+	}
+	return healthOf(st, 0), nil
+}
+
+// selected is the status of the target, if there is one, or of all.
+func (c *lineConn) selected(r *lineRequest) (supervisor.Status, error) {
+	if len(r.args) == 0 {
+		return c.s.cfg.Supervisor.Status(), nil
+	}
+	t, err := supervisor.ParseTarget(r.args[0])
+	if err != nil {
+		return supervisor.Status{}, err
+	}
+	return c.s.cfg.Supervisor.Select(t)
+}
+
+func (c *lineConn) doStatus(r *lineRequest) (any, error) {
+	if err := r.take(0, 0); err != nil {
+		return nil, err
+	}
+	return c.s.statusJSON(), nil
+}
+
+func (c *lineConn) doPools(r *lineRequest) (any, error) {
+	if err := r.take(0, 0); err != nil {
+		return nil, err
+	}
+	st := c.s.cfg.Supervisor.Status()
+	out := api.Pools{Pools: make([]api.Pool, len(st.Pools))}
+	for i, p := range st.Pools {
+		out.Pools[i] = poolJSON(p)
+		out.Pools[i].Slots = nil
+	}
+	return out, nil
+}
+
+func (c *lineConn) doWorkers(r *lineRequest) (any, error) {
+	if err := r.take(0, 1); err != nil {
+		return nil, err
+	}
+	st, err := c.selected(r)
+	if err != nil {
+		return nil, err
+	}
+	out, now := api.Workers{Workers: []api.Worker{}}, time.Now()
+	for _, p := range st.Pools {
+		for _, w := range p.Slots {
+			out.Workers = append(out.Workers, workerJSON(w, now))
+		}
+	}
+	return out, nil
+}
+
+func (c *lineConn) doWorker(r *lineRequest) (any, error) {
+	t, err := r.oneTarget()
+	if err != nil {
+		return nil, err
+	}
+	if t.Slot == 0 {
+		return nil, failf(api.CodeBadRequest, "%v is no worker, which is POOL/NUMBER; show workers %v lists them", t, t)
+	}
+	st, err := c.s.cfg.Supervisor.Select(t)
+	if err != nil {
+		return nil, err
+	}
+	w := st.Pools[0].Slots[0]
+	out := workerJSON(w, time.Now())
+	for i := range w.Exits {
+		out.Exits = append(out.Exits, *exitJSON(&w.Exits[i]))
+	}
+	return out, nil
+}
+
+func (c *lineConn) doPing(r *lineRequest) (v any, err error) {
+	t, err := r.oneTarget()
+	if err != nil {
+		return nil, err
+	}
+	limit := defaultCall
+	if r.timeout != 0 {
+		limit = r.timeout
+	}
+	c.whileHere(limit, func(ctx context.Context) {
+		var p supervisor.Pong
+		if p, err = c.s.cfg.Supervisor.Ping(ctx, t); err == nil {
+			v = pingJSON(p)
+		}
+	})
+	return v, err
+}
+
+func (c *lineConn) doOrder(r *lineRequest) (v any, err error) {
+	wait, err := r.wait()
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.oneTarget()
+	if err != nil {
+		return nil, err
+	}
+	sup := c.s.cfg.Supervisor
+	do := map[verb]orderFunc{verbStart: sup.Start, verbStop: sup.Stop, verbRestart: sup.Restart}[r.verb]
+	c.whileHere(wait, func(ctx context.Context) {
+		var results []supervisor.Result
+		if results, err = do(ctx, t); err == nil {
+			v, err = judged(resultsJSON(results), wait > 0)
+		}
+	})
+	return v, err
+}
+
+func (c *lineConn) doScale(r *lineRequest) (v any, err error) {
+	wait, err := r.wait()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.take(2, 2); err != nil {
+		return nil, err
+	}
+	t, err := supervisor.ParseTarget(r.args[0])
+	if err != nil {
+		return nil, err
+	}
+	n, err := strconv.Atoi(r.args[1])
+	if err != nil || n < 1 {
+		return nil, failf(api.CodeBadRequest, "scale %s %s: write how many workers the pool is to have, 1 or more", r.args[0], r.args[1])
+	}
+	c.whileHere(wait, func(ctx context.Context) {
+		var results []supervisor.Result
+		if results, err = c.s.cfg.Supervisor.Scale(ctx, t.Pool, n); err == nil {
+			v, err = judged(resultsJSON(results), wait > 0)
+		}
+	})
+	return v, err
+}
+
+func (c *lineConn) doReload(r *lineRequest) (v any, err error) {
+	dryRun := slices.Equal(r.args, []string{"dry-run"})
+	if !dryRun {
+		if err := r.take(0, 0); err != nil {
+			return nil, err
+		}
+	}
+	c.whileHere(maxWait, func(ctx context.Context) { v, err = c.s.reloadNow(ctx, dryRun) })
+	return v, err
+}
+
+func (c *lineConn) doShutdown(r *lineRequest) (any, error) {
+	wait, err := r.wait()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.take(0, 0); err != nil {
+		return nil, err
+	}
+	c.s.cfg.Shutdown()
+	if wait == 0 {
+		return note("accepted: the workers are being stopped"), nil
+	}
+	c.whileHere(wait, func(ctx context.Context) {
+		select {
+		case <-c.s.cfg.Supervisor.Done():
+		case <-ctx.Done():
+			err = failf(api.CodeTimeout, "workers are still stopping after %v", wait)
+		}
+	})
+	return note("done: no worker is left"), err
+}
+
+func (c *lineConn) doWhoami(r *lineRequest) (any, error) {
+	if err := r.take(0, 0); err != nil {
+		return nil, err
+	}
+	if c.g.peer.err != nil {
+		return nil, c.g.peer.err
+	}
+	role, why := c.s.access.roleOf(c.g.peer.peer)
+	return whoamiJSON(c.g.peer.peer, role, why), nil
+}
+
+func (c *lineConn) doVersion(r *lineRequest) (any, error) {
+	if err := r.take(0, 0); err != nil {
+		return nil, err
+	}
+	return c.s.versionJSON(), nil
+}
+
+// note is an answer that says one thing.
+type note string
+
+func (c *lineConn) doPrompt(r *lineRequest) (any, error) {
+	if err := r.take(0, 0); err != nil {
+		return nil, err
+	}
+	c.prompt = !c.prompt
+	return nil, nil
+}
+
+func (c *lineConn) doQuit(r *lineRequest) (any, error) {
+	if err := r.take(0, 0); err != nil {
+		return nil, err
+	}
+	c.quit = true
+	return nil, nil
+}
+
+func (c *lineConn) doHelp(r *lineRequest) (any, error) {
+	if len(r.args) == 0 {
+		return note(helpText()), nil
+	}
+	v, err := findVerb(r.args)
+	if err != nil {
+		return nil, err
+	}
+	need := "anybody may"
+	if v.verb != "" && v.verb != verbWhoami {
+		need = "needs the role " + minRole[v.verb].String()
+	}
+	return note(strings.TrimSpace(v.name+" "+v.usage) + ": " + v.help + "; " + need), nil
+}

@@ -1,0 +1,143 @@
+package control
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// One socket, two tongues: a connection whose first byte is an upper-case letter
+// speaks HTTP, any other the line protocol. The byte is awaited in the
+// connection's own goroutine, so that nobody waits for a slow client.
+
+func isHTTP(first byte) bool { return 'A' <= first && first <= 'Z' }
+
+// Serve answers on l until Close, then returns nil. It may be called for several
+// listeners.
+func (s *Server) Serve(l net.Listener) error {
+	if !s.track(l) {
+		return nil
+	}
+	if own, ok := l.(*Listener); ok {
+		makeRoom := s.house.makeRoom
+		own.short.Store(&makeRoom)
+	}
+	for {
+		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		uc, ok := c.(*net.UnixConn)
+		if !ok {
+			c.Close() // who is calling is not known
+			continue
+		}
+		var peer peerResult
+		peer.peer, peer.err = peerOf(uc)
+		if g := s.house.admit(uc, peer); g != nil {
+			s.receivers.Go(func() { s.receive(g) })
+		}
+	}
+}
+
+// track remembers l for Close. It is false if that was called already.
+func (s *Server) track(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		l.Close()
+		return false
+	}
+	s.listeners = append(s.listeners, l)
+	s.serveHTTP.Do(func() {
+		s.receivers.Go(func() { _ = s.http.Serve(s.web) })
+	})
+	return true
+}
+
+// firsts are buffers for a connection's first bytes.
+var firsts = sync.Pool{New: func() any { return new([firstBytes]byte) }}
+
+const firstBytes = 4096
+
+// receive reads what comes first and passes the connection on to its tongue.
+func (s *Server) receive(g *guest) {
+	buf := firsts.Get().(*[firstBytes]byte)
+	_ = g.UnixConn.SetReadDeadline(time.Now().Add(headerTime))
+	n, err := g.UnixConn.Read(buf[:])
+	if err != nil {
+		firsts.Put(buf)
+		g.Close()
+		return
+	}
+	if !isHTTP(buf[0]) {
+		s.serveLines(g, buf, n)
+		return
+	}
+	g.ahead = append([]byte(nil), buf[:n]...)
+	firsts.Put(buf)
+	_ = g.UnixConn.SetReadDeadline(time.Time{})
+	if !s.web.hand(g) {
+		g.Close()
+	}
+}
+
+// connState tells the house who is idle. HTTP calls a connection active when it
+// has a request's whole header.
+func connState(c net.Conn, state http.ConnState) {
+	g, ok := c.(*guest)
+	if !ok {
+		return
+	}
+	switch state {
+	case http.StateActive:
+		g.house.begin(g)
+	case http.StateIdle:
+		g.house.end(g)
+	}
+}
+
+// handover is the listener of the HTTP server: it accepts what is handed to it.
+type handover struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newHandover() *handover {
+	return &handover{conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// hand is false when the server has been closed.
+func (h *handover) hand(c net.Conn) bool {
+	select {
+	case h.conns <- c:
+		return true
+	case <-h.done:
+		return false
+	}
+}
+
+// Accept returns the next connection.
+func (h *handover) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close ends Accept.
+func (h *handover) Close() error {
+	h.once.Do(func() { close(h.done) })
+	return nil
+}
+
+// Addr is nowhere.
+func (h *handover) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }
