@@ -19,8 +19,12 @@ type Config struct {
 	Role  Role  // which end this is
 	Hello Hello // what it says of itself; zero limits are the defaults
 
-	Handler Handler     // answers the peer's calls; nil: ErrUnknownCommand
-	Pong    func() Pong // beat and status for a PONG, the rest is filled in; nil: none
+	Handler Handler // answers the peer's calls; nil: ErrUnknownCommand
+	// Inline says which commands the reader itself runs the Handler for, rather
+	// than a goroutine: those that wait for nothing. Their ctx ends with the
+	// connection only. nil: none.
+	Inline func(command string) bool
+	Pong   func() Pong // beat and status for a PONG, the rest is filled in; nil: none
 
 	// OnOpen is given the connection before anything is read.
 	OnOpen  func(*Conn)
@@ -28,6 +32,8 @@ type Config struct {
 	OnReady func()                    // supervisor only
 	OnEvent func(Event)               // supervisor only; Payload is valid until it returns
 	OnDrain func(grace time.Duration) // worker only; new calls are refused already
+	// OnRetire is told, once, that the worker asks to be replaced. Supervisor only.
+	OnRetire func(reason, text string)
 	// OnPong answers SendPing.
 	OnPong func(token uint32, rtt time.Duration, p Pong)
 	// OnClose is called exactly once, after all the others, with what ended the
@@ -60,6 +66,8 @@ type Conn struct {
 	// Owned by the reader.
 	read    int64 // bytes before the frame at hand
 	partial assembly
+	arrived arrivals
+	retired bool // OnRetire was told
 
 	mu       sync.Mutex
 	err      error // what ended the connection; nil while it lives
@@ -73,27 +81,6 @@ type Conn struct {
 	pings    []ping              // sent and not answered, oldest first
 	lastPing uint32              // token
 	out      outbox
-}
-
-// pending is a call of ours. Its fields are guarded by Conn.mu.
-type pending struct {
-	command string
-	msg     *outgoing
-	answer  chan answer // has room for the one terminal frame; nil once abandoned
-}
-
-type answer struct {
-	msg Message
-	err error
-}
-
-// serving is a call of the peer's. It counts towards maxInflight until the last
-// frame of its answer is about to be written, so that answers nobody reads are
-// bounded too.
-type serving struct {
-	cancel   context.CancelCauseFunc
-	started  time.Time
-	answered bool // its answer waits to be written
 }
 
 // ping is one that waits for its PONG.
@@ -197,26 +184,17 @@ func (c *Conn) end(cause error) {
 	c.err = cause
 	calls := c.calls
 	c.calls = nil
-	c.out.drop()
+	fds := c.out.drop()
 	c.settleIdle()
 	for _, p := range calls {
-		if p.answer != nil {
-			p.answer <- answer{err: lost(p, cause)}
+		if !p.given {
+			p.settle(answer{err: lost(p, cause)}, 0)
 		}
 	}
 	c.mu.Unlock()
+	closeFDs(fds)
 	c.cancel(cause)
 	c.file.Close()
-}
-
-// lost is the outcome of a call whose connection ended. The caller holds mu,
-// and Conn.err is set: what has not been offered by now never will be.
-func lost(p *pending, cause error) *CallError {
-	e := &CallError{Command: p.command, Code: ErrLost, Message: "the connection ended: " + cause.Error()}
-	if !p.msg.offered {
-		e.Started = StartedNo
-	}
-	return e
 }
 
 // Ready tells the supervisor that this worker serves from now on.
@@ -245,8 +223,32 @@ func (c *Conn) Event(name string, m Message) error {
 	case size > DefaultChunk:
 		return &CallError{Code: ErrTooLarge, Message: fmt.Sprintf("an event of %d bytes, at most %d", size, DefaultChunk), Started: StartedNo}
 	}
-	e := &outgoing{Header: Header{Type: TypeEvent, Codec: m.Codec}, name: []byte(name), payload: bytes.Clone(m.Payload)}
-	return c.queue(TypeEvent, func(o *outbox) bool {
+	return c.tell(TypeEvent, name, m)
+}
+
+// Retire asks the supervisor to replace this worker. reason is count, age,
+// memory or the worker's own; text says more, or is empty. The worker goes on
+// serving until it is drained. A second request changes nothing.
+func (c *Conn) Retire(reason, text string) error {
+	if !ValidName(reason) {
+		return fmt.Errorf("ipc: reason %q: 1 to %d bytes of printable ASCII without spaces", reason, maxName)
+	}
+	var m Message
+	if text != "" {
+		m, _ = JSON(retirement{shorten(text)}) // a string always encodes
+	}
+	return c.tell(TypeRetire, reason, m)
+}
+
+// retirement is the payload of RETIRE.
+type retirement struct {
+	Text string `json:"text,omitempty"`
+}
+
+// tell queues an EVENT or a RETIRE behind the answers.
+func (c *Conn) tell(t Type, name string, m Message) error {
+	e := &outgoing{Header: Header{Type: t, Codec: m.Codec}, name: []byte(name), payload: bytes.Clone(m.Payload)}
+	return c.queue(t, func(o *outbox) bool {
 		if o.events+len(m.Payload) > maxEvents {
 			return false
 		}

@@ -7,12 +7,16 @@
 //	conn, err := ipc.NewConn(end, ipc.Config{Role: ipc.Supervisor, Hello: …})
 //	reply, err := conn.Call(ctx, "flush", ipc.Text("all"))
 //
+// The answer may come in pieces, [Conn.CallStream] and [Call.Send], and open
+// files travel with messages ([Message].Files).
+//
 // Promises:
 //
 //   - No lock is held across a read or a write, and the reader never waits for
 //     a write. Two ends that both only write do not deadlock.
 //   - Nothing is allocated on the peer's word alone: lengths are checked first,
-//     and what is queued out is bounded.
+//     and what is queued, out or for a slow consumer, is bounded.
+//   - Descriptors that nobody takes are closed.
 //   - A frame that breaks a rule ends the connection with a [*ProtocolError],
 //     which wraps [ErrProtocol] and names the rule and the byte.
 //   - Every call ends in exactly one outcome, at the latest when the

@@ -36,11 +36,11 @@ const (
 	TypePing   Type = 3  // both: arg is any number
 	TypePong   Type = 4  // both: arg is the ping's
 	TypeCall   Type = 5  // both: name is the command, arg the milliseconds left
-	TypeData   Type = 6  // callee: a piece of a streamed answer
+	TypeData   Type = 6  // callee: a piece of the answer, or progress
 	TypeResult Type = 7  // callee: the one terminal frame of a call that went well
 	TypeError  Type = 8  // callee: the one terminal frame of a call that did not
 	TypeCancel Type = 9  // caller: the callee still sends its terminal frame
-	TypeWindow Type = 10 // receiver of DATA: credit in bytes
+	TypeWindow Type = 10 // caller: arg is the credit for DATA, in bytes
 	TypeEvent  Type = 11 // worker: name is the kind
 	TypeDrain  Type = 12 // supervisor: take no new work, finish, exit; arg is the grace in milliseconds
 	TypeRetire Type = 13 // worker: replace me
@@ -161,37 +161,6 @@ func broke(rule string, at int, format string, args ...any) *breach {
 	return &breach{rule: rule, at: at, detail: fmt.Sprintf(format, args...)}
 }
 
-// shape is what the protocol allows a known type to carry.
-type shape struct {
-	from    Role // who may send it; 0: both
-	call    bool // id names a call (not 0), else id is 0
-	name    bool // it has a name, else it has none
-	payload bool
-	arg     bool
-	more    bool // may go on in further frames
-	json    bool // the codec is JSON whatever the payload, else any
-}
-
-// shapes has a row for each type this implementation speaks. A type without
-// one is skipped, or refused if MUST is set.
-var shapes = [...]shape{
-	TypeHello:  {payload: true, json: true},
-	TypeReady:  {from: Worker},
-	TypePing:   {arg: true},
-	TypePong:   {arg: true, payload: true, json: true},
-	TypeCall:   {call: true, name: true, payload: true, arg: true, more: true},
-	TypeResult: {call: true, payload: true, more: true},
-	TypeError:  {call: true, name: true, payload: true, json: true},
-	TypeCancel: {call: true},
-	TypeEvent:  {from: Worker, name: true, payload: true},
-	TypeDrain:  {from: Supervisor, arg: true},
-}
-
-// known reports whether t has a shape.
-func (t Type) known() bool {
-	return int(t) < len(shapes) && shapes[t] != shape{}
-}
-
 // parseHeader checks everything the 20 bytes alone can break. chunk bounds the
 // body, so that a length is refused before anything is allocated for it.
 func parseHeader(b []byte, chunk uint32) (Header, *breach) {
@@ -229,35 +198,6 @@ func parseHeader(b []byte, chunk uint32) (Header, *breach) {
 		return h, nil
 	}
 	return h, h.check(shapes[h.Type])
-}
-
-// check holds the header of a known type against its shape. A continuation of
-// a message is told apart from its start by the connection, not here; so a
-// missing name is not checked here.
-func (h Header) check(s shape) *breach {
-	switch {
-	case s.call && h.ID == 0:
-		return broke("id", 8, "%v needs a call's id, got 0", h.Type)
-	case !s.call && h.ID != 0:
-		return broke("id", 8, "%v belongs to the connection, id 0, got %d", h.Type, h.ID)
-	case !s.name && h.NLen != 0:
-		return broke("name", 16, "%v takes no name", h.Type)
-	case !s.payload && h.Length > uint32(h.NLen):
-		return broke("payload", 4, "%v takes no payload", h.Type)
-	case !s.arg && h.Arg != 0:
-		return broke("arg", 12, "%v takes no arg, got %d", h.Type, h.Arg)
-	case !s.more && h.Flags&FlagMore != 0:
-		return broke("more", 3, "%v fits one frame", h.Type)
-	case h.NFDs != 0:
-		return broke("nfds", 18, "%v takes no descriptors", h.Type)
-	case h.Codec > CodecText:
-		return broke("codec", 19, "unknown codec %d", h.Codec)
-	case s.json && h.Length > uint32(h.NLen) && h.Codec != CodecJSON:
-		return broke("codec", 19, "%v carries JSON, got %v", h.Type, h.Codec)
-	case h.Type == TypeHello && h.Length > maxHello:
-		return broke("length", 4, "a HELLO of %d bytes, at most %d are accepted", h.Length, maxHello)
-	}
-	return nil
 }
 
 // ParseFrame reads the one frame at the front of b and returns it with the

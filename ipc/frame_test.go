@@ -16,7 +16,10 @@ func header(typ Type, change func(b []byte)) []byte {
 	if s := shapes[typ]; s.call {
 		f.ID = 1
 	}
-	if shapes[typ].name {
+	if typ == TypeWindow {
+		f.Arg = 1
+	}
+	if shapes[typ].name == needed {
 		f.Name = []byte("name")
 	}
 	if shapes[typ].payload {
@@ -54,9 +57,22 @@ var badFrames = []struct {
 	{"nlen beyond the body", header(TypeCall, set(17, 7)), "nlen", 16},
 	{"nlen above 255", append(header(TypeCall, set(6, 2, 16, 1, 17, 0)), make([]byte, 512)...), "nlen", 16},
 	{"17 descriptors", header(TypePing, set(2, 99, 18, 17)), "nfds", 18},
-	{"a descriptor", header(TypeCall, set(18, 1)), "nfds", 18},
+	{"a descriptor with PING", header(TypePing, set(18, 1)), "nfds", 18},
+	{"a descriptor with ERROR", header(TypeError, set(18, 1)), "nfds", 18},
+	{"a descriptor with EVENT", header(TypeEvent, set(18, 1)), "nfds", 18},
+	{"WINDOW of nothing", header(TypeWindow, set(15, 0)), "window", 12},
+	{"WINDOW of 2 GiB", header(TypeWindow, set(12, 0x80)), "window", 12},
+	{"WINDOW with a payload", append(header(TypeWindow, set(7, 1)), 0), "payload", 4},
+	{"DATA 0", header(TypeData, set(11, 0)), "id", 8},
+	{"WINDOW 0", header(TypeWindow, set(11, 0)), "id", 8},
+	{"RETIRE with an id", header(TypeRetire, set(11, 1)), "id", 8},
+	{"DATA with an arg", header(TypeData, set(15, 1)), "arg", 12},
+	{"RETIRE with an arg", header(TypeRetire, set(15, 1)), "arg", 12},
+	{"DATA with MORE", header(TypeData, set(3, 1)), "more", 3},
+	{"RETIRE with MORE", header(TypeRetire, set(3, 1)), "more", 3},
+	{"a space in a piece's name", AppendFrame(nil, Frame{Header: Header{Type: TypeData, ID: 1}, Name: []byte("a b")}), "name", 21},
+	{"RETIRE in text", header(TypeRetire, set(19, 2)), "codec", 19},
 	{"unknown and MUST", header(TypePing, set(2, 99, 3, 2)), "must", 2},
-	{"reserved and MUST", header(TypePing, set(2, byte(TypeData), 3, 2)), "must", 2},
 	{"type 0 and MUST", header(TypePing, set(2, 0, 3, 2)), "must", 2},
 	{"type 255 and MUST", header(TypePing, set(2, 255, 3, 3)), "must", 2},
 	{"CALL 0", header(TypeCall, set(11, 0)), "id", 8},
@@ -100,11 +116,20 @@ func TestFrameRules(t *testing.T) {
 		}
 	}
 	for _, rule := range []string{
-		"magic", "version", "flags", "length", "nlen", "nfds", "must", "id", "name", "payload", "arg", "more", "codec",
+		"magic", "version", "flags", "length", "nlen", "nfds", "must", "id", "name", "payload", "arg", "more", "codec", "window",
 	} {
 		if !seen[rule] {
 			t.Errorf("no frame here breaks %s", rule)
 		}
+	}
+}
+
+func TestLongDataIsRefusedWhateverTheChunk(t *testing.T) {
+	data := AppendFrame(nil, Frame{Header: Header{Type: TypeData, ID: 1}, Payload: make([]byte, DefaultChunk+1)})
+	_, _, err := ParseFrame(data, 4*DefaultChunk)
+	var pe *ProtocolError
+	if !errors.As(err, &pe) || pe.Rule != "length" || pe.Offset != 4 {
+		t.Errorf("got %v", err)
 	}
 }
 

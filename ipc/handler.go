@@ -6,6 +6,8 @@ import "context"
 type Call struct {
 	Command string
 	Message
+	conn    *Conn
+	serving *serving
 }
 
 // Handler answers the peer's calls. Each runs in its own goroutine. ctx ends

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 )
 
@@ -32,13 +33,25 @@ func (r Role) String() string {
 type Message struct {
 	Codec   Codec
 	Payload []byte
+	// Files ride along as descriptors, as many as the receiver's HELLO says.
+	// Those of a Call or Send stay the sender's: duplicates are made before it
+	// returns. Those of a handler's answer are closed by the connection. Those
+	// received are the receiver's to close.
+	Files []*os.File
+}
+
+// CloseFiles closes what came along.
+func (m Message) CloseFiles() {
+	for _, f := range m.Files {
+		f.Close()
+	}
 }
 
 // Text is s as UTF-8 text.
-func Text(s string) Message { return Message{CodecText, []byte(s)} }
+func Text(s string) Message { return Message{Codec: CodecText, Payload: []byte(s)} }
 
 // Bytes is b as it is.
-func Bytes(b []byte) Message { return Message{CodecBytes, b} }
+func Bytes(b []byte) Message { return Message{Codec: CodecBytes, Payload: b} }
 
 // JSON is v as JSON. A v that can't be encoded is a fault of the program.
 func JSON(v any) (Message, error) {
@@ -46,7 +59,7 @@ func JSON(v any) (Message, error) {
 	if err != nil {
 		return Message{}, fmt.Errorf("ipc: a message as JSON: %w", err)
 	}
-	return Message{CodecJSON, b}, nil
+	return Message{Codec: CodecJSON, Payload: b}, nil
 }
 
 // Args is words as a JSON list of strings, the form in which the command line
@@ -91,6 +104,7 @@ type Hello struct {
 	MaxMessage  int `json:"max_message,omitempty"`  // bytes of one message. 16 MiB
 	MaxInflight int `json:"max_inflight,omitempty"` // calls at once. 64
 	Chunk       int `json:"chunk,omitempty"`        // bytes of one frame's body. 64 KiB
+	FDs         int `json:"fds,omitempty"`          // descriptors with one message, at most 16. None
 }
 
 // CommandInfo is a command that a worker offers.
@@ -138,6 +152,8 @@ func (h Hello) check() string {
 		return "a negative limit"
 	case h.Chunk < minChunk:
 		return fmt.Sprintf("chunk is %d, at least %d", h.Chunk, minChunk)
+	case h.FDs < 0 || h.FDs > maxFDs:
+		return fmt.Sprintf("fds is %d, 0 to %d", h.FDs, maxFDs)
 	case len(h.Commands) > maxCommands:
 		return fmt.Sprintf("%d commands, at most %d", len(h.Commands), maxCommands)
 	}

@@ -16,19 +16,24 @@ import (
 
 // outbox is what waits to be written. It is guarded by Conn.mu.
 type outbox struct {
-	urgent  []byte      // encoded frames that go ahead of all messages
-	msgs    []*outgoing // in order; only the first may have been begun
-	events  int         // bytes of the EVENTs among msgs
-	writing bool        // somebody is the writer
-	failed  error       // the peer takes nothing more; set once, nothing is written after
+	urgent  []byte        // encoded frames that go ahead of all messages
+	msgs    []*outgoing   // in order; only the first may have been begun
+	events  int           // bytes of the EVENTs and RETIREs among msgs
+	data    int           // cost of the DATAs among msgs
+	drained chan struct{} // closed when data has become less; nil while nobody waits for that
+	alone   bool          // the last batch was the urgent lane alone, for the sake of descriptors
+	writing bool          // somebody is the writer
+	failed  error         // the peer takes nothing more; set once, nothing is written after
 }
 
-// outgoing is a CALL, RESULT, ERROR or EVENT on its way out. Its payload
-// belongs to the connection until its last frame is taken into a batch.
+// outgoing is a message, or a frame that keeps its place among them, on its
+// way out. Its payload belongs to the connection until its last frame is taken
+// into a batch, its descriptors until the first one is.
 type outgoing struct {
 	Header
 	name    []byte
 	payload []byte
+	fds     []int
 	sent    int  // bytes of payload taken into a batch
 	begun   bool // its first frame was taken into a batch
 	whole   bool // its last frame was taken into a batch; payload is nil
@@ -51,8 +56,29 @@ func (o *outbox) room(n, limit int) bool {
 	return len(o.urgent) == 0 || len(o.urgent)+n <= limit
 }
 
-func (o *outbox) drop() {
+// drop forgets all that waits. The descriptors of it are the caller's to close.
+func (o *outbox) drop() (fds []int) {
+	for _, m := range o.msgs {
+		fds = append(fds, m.fds...)
+		m.fds = nil
+	}
 	o.urgent, o.msgs, o.events = nil, nil, 0
+	o.lessData(o.data)
+	return fds
+}
+
+// lessData tells those who wait for room that n bytes have gone.
+func (o *outbox) lessData(n int) {
+	o.data -= n
+	if o.drained != nil {
+		close(o.drained)
+		o.drained = nil
+	}
+}
+
+// unread is the breach of a peer that asks and does not read the answers.
+func (o *outbox) unread() *breach {
+	return broke("unread", 0, "%d bytes of answers wait, at most %d may, and the peer does not read them", len(o.urgent), maxUrgent)
 }
 
 func (o *outbox) empty() bool { return len(o.urgent) == 0 && len(o.msgs) == 0 }
@@ -76,6 +102,7 @@ type batch struct {
 	starts   []start  // of the messages that begin in it, in order
 	offered  bool     // all starts from sent on are marked as offered
 	answered []uint32 // calls of the peer's whose terminal frame ends in it
+	fds      []int    // to go with the first byte, and then to be closed
 }
 
 // start is where in a batch a message begins.
@@ -98,16 +125,25 @@ func (b *batch) mark(offered bool) {
 }
 
 // fill moves the urgent frames and about one chunk of messages into b, a
-// frame of them at least: neither lane can hold the other up.
+// frame of them at least: neither lane can hold the other up. A frame with
+// descriptors begins a batch.
 func (o *outbox) fill(b *batch) {
 	clear(b.starts)
-	b.buf, b.sent, b.starts, b.answered = append(b.buf[:0], o.urgent...), 0, b.starts[:0], b.answered[:0]
-	o.urgent = o.urgent[:0]
-	if cap(o.urgent) > 4<<10 {
-		o.urgent = nil
+	b.buf, b.sent, b.starts, b.answered, b.fds = b.buf[:0], 0, b.starts[:0], b.answered[:0], nil
+	if o.alone = len(o.urgent) > 0 && o.passes() && !o.alone; !o.passes() || o.alone {
+		b.buf = append(b.buf, o.urgent...)
+		o.urgent = o.urgent[:0]
+		if cap(o.urgent) > 4<<10 {
+			o.urgent = nil
+		}
 	}
 	for first := true; len(o.msgs) > 0 && (first || len(b.buf) < DefaultChunk); first = false {
 		m := o.msgs[0]
+		if len(m.fds) > 0 && len(b.buf) > 0 {
+			break
+		}
+		b.fds = append(b.fds, m.fds...)
+		m.fds = nil
 		if !m.begun {
 			m.begun = true
 			b.starts = append(b.starts, start{len(b.buf), m})
@@ -123,14 +159,19 @@ func (o *outbox) fill(b *batch) {
 			if m.cancel {
 				b.buf = Header{Type: TypeCancel, ID: m.ID}.append(b.buf)
 			}
-		case TypeEvent:
+		case TypeEvent, TypeRetire:
 			o.events -= m.sent
-		default:
+		case TypeData:
+			o.lessData(cost(len(m.name), m.sent, int(m.NFDs)))
+		case TypeResult, TypeError:
 			b.answered = append(b.answered, m.ID)
 		}
 	}
 	b.mark(true)
 }
+
+// passes reports whether the next frame of a message has descriptors.
+func (o *outbox) passes() bool { return len(o.msgs) > 0 && len(o.msgs[0].fds) > 0 }
 
 // appendFrame adds m's next frame to b. Its body is DefaultChunk bytes at
 // most, which every peer accepts: larger ones would only make pings wait.
@@ -138,7 +179,7 @@ func (m *outgoing) appendFrame(b []byte) []byte {
 	h := m.Header
 	name := m.name
 	if m.sent > 0 {
-		name, h.Arg = nil, 0
+		name, h.Arg, h.NFDs = nil, 0, 0
 	}
 	rest := m.payload[m.sent:]
 	n := min(len(rest), DefaultChunk-len(name))
@@ -206,6 +247,8 @@ func (c *Conn) writeLoop(b *batch) {
 // stopWriting ends a writer that has given its part up.
 func (c *Conn) stopWriting(b *batch) {
 	clear(b.starts)
+	closeFDs(b.fds)
+	b.fds = nil
 	batches.Put(b)
 	c.wg.Done()
 }
@@ -232,10 +275,11 @@ func (c *Conn) nextBatch(b *batch) bool {
 func (c *Conn) writeFailed(err error) {
 	cause := os.NewSyscallError("sendmsg", err)
 	c.mu.Lock()
-	c.out.drop()
+	fds := c.out.drop()
 	c.out.failed = cause
 	c.out.writing = false
 	c.mu.Unlock()
+	closeFDs(fds)
 	if err != unix.EPIPE && err != unix.ECONNRESET {
 		c.end(cause)
 		return
@@ -267,10 +311,16 @@ func (c *Conn) send(fd int, b *batch) error {
 		return ErrClosed
 	}
 	for b.sent < len(b.buf) {
-		n, err := unix.SendmsgN(fd, b.buf[b.sent:], nil, nil, sendFlags)
+		var rights []byte
+		if len(b.fds) > 0 {
+			rights = unix.UnixRights(b.fds...)
+		}
+		n, err := unix.SendmsgN(fd, b.buf[b.sent:], rights, nil, sendFlags)
 		switch err {
 		case nil:
 			b.sent += n
+			closeFDs(b.fds)
+			b.fds = nil
 		case unix.EINTR:
 		default:
 			c.mu.Lock()

@@ -15,4 +15,14 @@ func socketpair() ([2]int, error) {
 	return fds, nil
 }
 
-const sendFlags = unix.MSG_DONTWAIT
+const (
+	sendFlags = unix.MSG_DONTWAIT
+	recvFlags = unix.MSG_DONTWAIT
+)
+
+// closeOnExec does what macOS has no flag of recvmsg(2) for.
+func closeOnExec(fds []int) {
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+	}
+}

@@ -61,6 +61,8 @@ func (b *inbuf) compact() {
 func (c *Conn) readLoop() {
 	cause := c.readFrames()
 	c.end(cause)
+	c.arrived.close()
+	c.partial.close()
 	c.wg.Done()
 	c.wg.Wait()
 	if c.cfg.OnClose != nil {
@@ -74,9 +76,12 @@ func (c *Conn) readFrames() error {
 	in := &inbuf{size: HeaderSize + int(c.chunk)}
 	defer in.put()
 	for {
-		n, err := c.fill(in)
+		n, br, err := c.fill(in)
 		if err != nil {
 			return err
+		}
+		if br != nil {
+			return br.located(c.read)
 		}
 		if n == 0 {
 			if len(in.bytes()) > 0 || c.partial.active {
@@ -87,7 +92,7 @@ func (c *Conn) readFrames() error {
 		for {
 			f, size, br := parseFrame(in.bytes(), c.chunk)
 			if br == nil && size > 0 {
-				br = c.accept(f)
+				br = c.acceptWithFiles(f)
 			}
 			if br != nil {
 				return br.located(c.read)
@@ -98,6 +103,9 @@ func (c *Conn) readFrames() error {
 			c.read += int64(size)
 			in.r += size
 		}
+		if len(c.arrived.fds) > maxFDs { // a frame's worth may wait for the rest of its frame
+			return broke("fds", 0, "%d descriptors wait for a frame that declares them", len(c.arrived.fds)).located(c.read)
+		}
 		if len(in.bytes()) == 0 {
 			in.put()
 		} else {
@@ -107,12 +115,16 @@ func (c *Conn) readFrames() error {
 }
 
 // fill reads what is there, waiting for at least a byte; 0 is the end.
-func (c *Conn) fill(in *inbuf) (n int, err error) {
+func (c *Conn) fill(in *inbuf) (n int, br *breach, err error) {
 	rawErr := c.raw.Read(func(fd uintptr) bool {
 		held := in.buf != nil
 		in.get()
 		for {
-			n, err = unix.Read(int(fd), (*in.buf)[in.w:])
+			if c.cfg.Hello.FDs == 0 { // what comes unasked is closed by the system
+				n, err = unix.Read(int(fd), (*in.buf)[in.w:])
+			} else {
+				n, br, err = c.arrived.receive(int(fd), (*in.buf)[in.w:])
+			}
 			if err == unix.EINTR {
 				continue
 			}
@@ -127,14 +139,30 @@ func (c *Conn) fill(in *inbuf) (n int, err error) {
 	})
 	switch {
 	case rawErr != nil: // end has closed the file, and has said why
-		return 0, rawErr
+		return 0, nil, rawErr
 	case err == unix.ECONNRESET: // the peer closed with unread bytes of ours: no different from EOF
-		return 0, nil
+		return 0, nil, nil
 	case err != nil:
-		return 0, os.NewSyscallError("read", err)
+		return 0, nil, os.NewSyscallError("read", err)
 	}
 	in.w += n
-	return n, nil
+	if c.arrived.fresh {
+		c.arrived.fresh = false
+		c.arrived.until = c.read + int64(in.w-in.r)
+	}
+	return n, br, nil
+}
+
+// acceptWithFiles acts on one frame and closes those of its descriptors that
+// nobody has taken.
+func (c *Conn) acceptWithFiles(f Frame) *breach {
+	if f.NFDs > 0 || len(c.arrived.fds) > 0 {
+		if br := c.arrived.claim(f.Header, c.read, c.cfg.Hello.FDs); br != nil {
+			return br
+		}
+		defer c.arrived.drop()
+	}
+	return c.accept(f)
 }
 
 // accept acts on one frame. Frame bytes are the reader's buffer: what outlives
@@ -153,7 +181,7 @@ func (c *Conn) accept(f Frame) *breach {
 	if shapes[f.Type].more {
 		return c.acceptPart(f)
 	}
-	if shapes[f.Type].name && len(f.Name) == 0 {
+	if shapes[f.Type].name == needed && len(f.Name) == 0 {
 		return broke("name", 16, "%v needs a name", f.Type)
 	}
 	switch f.Type {
@@ -177,8 +205,14 @@ func (c *Conn) accept(f Frame) *breach {
 		c.cancelServing(f.ID)
 	case TypeEvent:
 		if c.cfg.OnEvent != nil {
-			c.cfg.OnEvent(Event{string(f.Name), Message{f.Codec, f.Payload}})
+			c.cfg.OnEvent(Event{string(f.Name), Message{Codec: f.Codec, Payload: f.Payload}})
 		}
+	case TypeData:
+		return c.acceptData(f)
+	case TypeWindow:
+		return c.acceptWindow(f)
+	case TypeRetire:
+		return c.acceptRetire(f)
 	case TypeDrain:
 		c.Refuse()
 		if c.cfg.OnDrain != nil {
@@ -209,6 +243,18 @@ func (c *Conn) acceptHello(f Frame) *breach {
 	close(c.greeted)
 	if c.cfg.OnHello != nil {
 		c.cfg.OnHello(h)
+	}
+	return nil
+}
+
+func (c *Conn) acceptRetire(f Frame) *breach {
+	var r retirement
+	if br := decodeJSON(f, &r); br != nil {
+		return br
+	}
+	if !c.retired && c.cfg.OnRetire != nil {
+		c.retired = true
+		c.cfg.OnRetire(string(f.Name), r.Text)
 	}
 	return nil
 }
@@ -254,15 +300,18 @@ type assembly struct {
 	first  Header
 	name   string
 	buf    []byte
+	files  []*os.File
 }
+
+func (a *assembly) close() { Message{Files: a.files}.CloseFiles() }
 
 // acceptPart takes a frame of a CALL or a RESULT, which may go on.
 func (c *Conn) acceptPart(f Frame) *breach {
 	a := &c.partial
 	more := f.Flags&FlagMore != 0
 	if a.active && a.first.Type == f.Type && a.first.ID == f.ID {
-		if f.NLen != 0 || f.Arg != 0 || f.Codec != a.first.Codec {
-			return broke("continuation", 12, "the next frame of %v %d repeats type, id and codec and leaves arg and name out", f.Type, f.ID)
+		if f.NLen != 0 || f.Arg != 0 || f.NFDs != 0 || f.Codec != a.first.Codec {
+			return broke("continuation", 12, "the next frame of %v %d repeats type, id and codec and leaves arg, name and descriptors out", f.Type, f.ID)
 		}
 		if br := c.checkSize(f, len(a.buf)); br != nil {
 			return br
@@ -273,7 +322,7 @@ func (c *Conn) acceptPart(f Frame) *breach {
 		}
 		whole := *a
 		*a = assembly{}
-		return c.acceptMessage(whole.first, whole.name, whole.buf)
+		return c.acceptMessage(whole.first, whole.name, Message{whole.first.Codec, whole.buf, whole.files})
 	}
 	if br := c.checkFirst(f); br != nil {
 		return br
@@ -283,9 +332,9 @@ func (c *Conn) acceptPart(f Frame) *breach {
 	}
 	payload := bytes.Clone(f.Payload)
 	if !more {
-		return c.acceptMessage(f.Header, string(f.Name), payload)
+		return c.acceptMessage(f.Header, string(f.Name), Message{f.Codec, payload, c.arrived.take()})
 	}
-	*a = assembly{active: true, first: f.Header, name: string(f.Name), buf: payload}
+	*a = assembly{active: true, first: f.Header, name: string(f.Name), buf: payload, files: c.arrived.take()}
 	return nil
 }
 
@@ -313,10 +362,9 @@ func (c *Conn) checkSize(f Frame, held int) *breach {
 	return nil
 }
 
-func (c *Conn) acceptMessage(h Header, name string, payload []byte) *breach {
-	m := Message{h.Codec, payload}
+func (c *Conn) acceptMessage(h Header, name string, m Message) *breach {
 	if h.Type == TypeResult {
 		return c.finish(h.ID, answer{msg: m})
 	}
-	return c.serve(h.ID, h.Arg, &Call{name, m})
+	return c.serve(h.ID, h.Arg, &Call{Command: name, Message: m})
 }

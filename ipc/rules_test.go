@@ -222,7 +222,8 @@ func TestWhatIsIgnored(t *testing.T) {
 		p.want(TypeHello, 0)
 		p.write(
 			Frame{Header: Header{Type: 99, ID: 5, Arg: 5, Flags: FlagMore, Codec: 99}, Name: []byte("x"), Payload: make([]byte, 1000)},
-			Frame{Header: Header{Type: TypeData, ID: 5}, Payload: []byte("later")},
+			Frame{Header: Header{Type: TypeWindow, ID: p.id(0), Arg: 1}},
+			Frame{Header: Header{Type: TypeWindow, ID: p.id(0) + 1, Arg: maxCredit}},
 			Frame{Header: Header{Type: TypePong, Arg: 12345}},
 			Frame{Header: Header{Type: TypePong, Codec: CodecJSON}, Payload: []byte(`{"mood":"good"}`)},
 			Frame{Header: Header{Type: TypeCancel, ID: p.id(0)}},

@@ -22,6 +22,27 @@ type Reply struct {
 // none has, it waits in the pool's queue. ctx's deadline goes along. An error
 // is one of this package's, or an *ipc.CallError that names the outcome.
 func (s *Supervisor) Call(ctx context.Context, t Target, command string, m ipc.Message) (Reply, error) {
+	return s.call(ctx, t, &order{command: command, m: m})
+}
+
+// CallStream is Call for an answer that may come in pieces. piece is called for
+// each in order, on this goroutine, and holds the worker back meanwhile; its
+// error cancels the command and is returned. A command of which a piece has
+// been seen has started, and is not tried again.
+func (s *Supervisor) CallStream(ctx context.Context, t Target, command string, m ipc.Message, piece func(from Target, p ipc.Piece) error) (Reply, error) {
+	return s.call(ctx, t, &order{command: command, m: m, piece: piece})
+}
+
+// order is a command to be carried out.
+type order struct {
+	command string
+	m       ipc.Message
+	piece   func(from Target, p ipc.Piece) error // nil: no stream is wanted
+	seen    bool                                 // a piece has come
+	refused error                                // what piece has returned
+}
+
+func (s *Supervisor) call(ctx context.Context, t Target, o *order) (Reply, error) {
 	if t.All || t.Pool == "*" {
 		return Reply{}, fmt.Errorf("%w: %v names several; use CallAll", ErrNotOne, t)
 	}
@@ -30,13 +51,13 @@ func (s *Supervisor) Call(ctx context.Context, t Target, command string, m ipc.M
 		if err != nil {
 			return Reply{}, err
 		}
-		return s.callPlace(ctx, places[0], t.Generation, command, m)
+		return s.callPlace(ctx, places[0], t.Generation, o)
 	}
 	b, err := s.findPool(t)
 	if err != nil {
 		return Reply{}, err
 	}
-	return s.callPool(ctx, b, command, m)
+	return s.callPool(ctx, b, o)
 }
 
 // maxTries is how many workers a command to a pool is offered to.
@@ -44,7 +65,7 @@ const maxTries = 3
 
 // callPool sends a command to a worker of the pool that has room. What
 // certainly was not started is tried again on another; nothing else is.
-func (s *Supervisor) callPool(ctx context.Context, b *board, command string, m ipc.Message) (Reply, error) {
+func (s *Supervisor) callPool(ctx context.Context, b *board, o *order) (Reply, error) {
 	if limit := b.config.Load().Dispatch.Timeout; limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
@@ -54,16 +75,16 @@ func (s *Supervisor) callPool(ctx context.Context, b *board, command string, m i
 	var last Reply
 	var lastErr error
 	for {
-		l, err := b.gate.enter(ctx, command, tried)
+		l, err := b.gate.enter(ctx, o.command, tried)
 		if errors.Is(err, ipc.ErrUnavailable) && len(tried) > 0 { // there is no other: what this one said is why
 			return last, lastErr
 		}
 		if err != nil {
 			return Reply{}, err
 		}
-		last, lastErr = s.send(ctx, l, command, m)
+		last, lastErr = s.send(ctx, l, o)
 		b.gate.leave(l)
-		if tried = append(tried, l); len(tried) == maxTries || !retriable(lastErr) {
+		if tried = append(tried, l); len(tried) == maxTries || o.seen || !retriable(lastErr) {
 			return last, lastErr
 		}
 	}
@@ -98,7 +119,7 @@ func (s *Supervisor) CallAll(ctx context.Context, t Target, command string, m ip
 	for i, pl := range places {
 		go func() {
 			r := &replies[i]
-			r.Reply, r.Err = s.callPlace(ctx, pl, t.Generation, command, m)
+			r.Reply, r.Err = s.callPlace(ctx, pl, t.Generation, &order{command: command, m: m})
 			r.From = Target{Pool: pl.id.Pool, Slot: pl.id.N, Generation: r.From.Generation}
 			done <- i
 		}()
@@ -109,27 +130,37 @@ func (s *Supervisor) CallAll(ctx context.Context, t Target, command string, m ip
 	return replies, nil
 }
 
-func (s *Supervisor) callPlace(ctx context.Context, pl *place, generation uint64, command string, m ipc.Message) (Reply, error) {
-	l, err := s.serving(pl, generation, command)
+func (s *Supervisor) callPlace(ctx context.Context, pl *place, generation uint64, o *order) (Reply, error) {
+	l, err := s.serving(pl, generation, o.command)
 	if err != nil {
 		return Reply{}, err
 	}
-	return s.send(ctx, l, command, m)
+	return s.send(ctx, l, o)
 }
 
 // send has a ready worker, or what the configuration maps the command to, carry
 // it out.
-func (s *Supervisor) send(ctx context.Context, l *live, command string, m ipc.Message) (Reply, error) {
+func (s *Supervisor) send(ctx context.Context, l *live, o *order) (Reply, error) {
 	from := Target{Pool: l.id.Pool, Slot: l.id.N, Generation: l.id.Generation}
 	var answer ipc.Message
 	var err error
-	if c, ok := l.board.config.Load().Commands[command]; ok {
-		answer, err = s.mapped(ctx, l, command, c, m)
+	if c, ok := l.board.config.Load().Commands[o.command]; ok {
+		answer, err = s.mapped(ctx, l, o.command, c, o.m)
 	} else if _, greeted := l.conn.Peer(); !greeted {
-		err = &ipc.CallError{Code: ipc.ErrUnknownCommand, Started: ipc.StartedNo, Command: command,
+		err = &ipc.CallError{Code: ipc.ErrUnknownCommand, Started: ipc.StartedNo, Command: o.command,
 			Message: "it is a plain worker, whose program does not speak brood's protocol; the configuration may map commands for it"}
+	} else if o.piece == nil {
+		answer, err = l.conn.Call(ctx, o.command, o.m)
 	} else {
-		answer, err = l.conn.Call(ctx, command, m)
+		answer, err = l.conn.CallStream(ctx, o.command, o.m, func(p ipc.Piece) error {
+			o.seen = true
+			o.refused = o.piece(from, p)
+			return o.refused
+		})
+	}
+	if o.refused != nil {
+		l.answered(s)
+		return Reply{From: from}, o.refused
 	}
 	var ce *ipc.CallError
 	if !errors.As(err, &ce) || ce.Started != ipc.StartedNo {

@@ -193,6 +193,13 @@ func (s *Supervisor) connConfig(l *live) ipc.Config {
 			}
 			s.post(lifecycle.Ponged{ID: l.id, Beat: beat}, l) // one at the most for each ping that was sent
 		},
+		OnRetire: func(reason, text string) {
+			why := "it asks to be replaced: " + reason
+			if text != "" {
+				why += ": " + text[:min(len(text), maxStatus)]
+			}
+			s.post(lifecycle.Due{ID: l.id, Why: why}, l)
+		},
 		OnClose: func(err error) { s.connClosed(l, err) },
 	}
 }

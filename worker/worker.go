@@ -51,46 +51,6 @@ var (
 // with code "error" unless it is, or wraps, an *[Error].
 type Handler func(ctx context.Context, r *Request) (any, error)
 
-// Request is one command as it came.
-type Request struct {
-	Command string
-	ipc.Message
-}
-
-// Args is the payload as a JSON list of strings, which is how brood send, the
-// line protocol and the shorthand pass arguments. It is nil for any other
-// payload.
-func (r *Request) Args() []string {
-	var args []string
-	if r.Codec != ipc.CodecJSON || json.Unmarshal(r.Payload, &args) != nil {
-		return nil
-	}
-	return args
-}
-
-// Text is the payload as a string.
-func (r *Request) Text() string { return string(r.Plain()) }
-
-// Decode reads a JSON payload into v.
-func (r *Request) Decode(v any) error {
-	if r.Codec != ipc.CodecJSON {
-		return &Error{Code: "bad_payload", Message: fmt.Sprintf("%s takes JSON, got %v", r.Command, r.Codec)}
-	}
-	if err := json.Unmarshal(r.Payload, v); err != nil {
-		return &Error{Code: "bad_payload", Message: fmt.Sprintf("%s: %v", r.Command, err)}
-	}
-	return nil
-}
-
-// Error is a handler's no, with a code that the caller can tell apart.
-type Error struct {
-	Code    string // printable ASCII without spaces
-	Message string // for people
-	Details any    // sent along as JSON, or nil
-}
-
-func (e *Error) Error() string { return e.Code + ": " + e.Message }
-
 // Self is who this worker is, as the supervisor has set it in the environment.
 type Self struct {
 	Name       string // web/2
@@ -109,6 +69,7 @@ type Worker struct {
 
 	commands []ipc.CommandInfo
 	handlers map[string]Handler
+	inline   map[string]bool
 	conn     *ipc.Conn
 	self     Self
 	status   atomic.Pointer[string]
@@ -139,6 +100,19 @@ func (w *Worker) Handle(name, help string, h Handler) {
 	w.commands = append(w.commands, ipc.CommandInfo{Name: name, Help: help})
 }
 
+// HandleInline registers a command that is so quick that it need not have a
+// goroutine of its own: it is run by what reads the connection, and while it
+// runs no ping is answered and no other command begun. So it must not wait for
+// anything: no lock that is held for long, no file, no network, no call. Its
+// ctx ends with the connection only.
+func (w *Worker) HandleInline(name, help string, h Handler) {
+	w.Handle(name, help, h)
+	if w.inline == nil {
+		w.inline = map[string]bool{}
+	}
+	w.inline[name] = true
+}
+
 // Run is Start, Ready and Wait.
 func (w *Worker) Run(ctx context.Context) error {
 	if err := w.Start(); err != nil {
@@ -166,14 +140,19 @@ func (w *Worker) Start() error {
 		Role:   ipc.Worker,
 		OnOpen: func(c *ipc.Conn) { w.conn = c },
 		Hello: ipc.Hello{
-			PID: os.Getpid(), SDK: "brood-go/" + version(), Commands: w.commands, MaxInflight: w.MaxInflight,
+			PID: os.Getpid(), SDK: "brood-go/" + version(), Commands: w.commands, MaxInflight: w.MaxInflight, FDs: maxFiles,
 		},
 		Handler: w.serve,
+		Inline:  func(command string) bool { return w.inline[command] },
 		Pong:    w.pong,
 		OnDrain: w.beginDrain,
 	})
 	return err
 }
+
+// maxFiles is how many descriptors a command may bring along: as many as the
+// protocol knows.
+const maxFiles = 16
 
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -215,6 +194,16 @@ func (w *Worker) Event(name string, v any) error {
 		return err
 	}
 	return w.conn.Event(name, m)
+}
+
+// Retire asks the supervisor to replace this worker: reason is "count", "age",
+// "memory" or the program's own words. It goes on serving until it is drained,
+// which is once another is ready where the pool can do that.
+func (w *Worker) Retire(reason string) error {
+	if ipc.ValidName(reason) {
+		return w.conn.Retire(reason, "")
+	}
+	return w.conn.Retire("requested", reason)
 }
 
 // Beat says that the main loop moves. A worker that has ever called it is
@@ -292,12 +281,13 @@ func (w *Worker) pong() ipc.Pong {
 func (w *Worker) serve(ctx context.Context, c *ipc.Call) (ipc.Message, error) {
 	h := w.handlers[c.Command]
 	if h == nil {
+		c.CloseFiles()
 		return ipc.Message{}, &ipc.CallError{
 			Code: ipc.ErrUnknownCommand, Started: ipc.StartedNo,
 			Message: fmt.Sprintf("this worker has no command %q; it has %s", c.Command, w.names()),
 		}
 	}
-	v, err := h(ctx, &Request{c.Command, c.Message})
+	v, err := h(ctx, &Request{Command: c.Command, Message: c.Message, ctx: ctx, call: c})
 	if err != nil {
 		return ipc.Message{}, wireError(err)
 	}

@@ -26,6 +26,11 @@ type far struct {
 // supervise starts w as a worker and speaks with it as its supervisor does.
 func supervise(t *testing.T, ctx context.Context, w *Worker) *far {
 	t.Helper()
+	return superviseWith(t, ctx, w, func(*ipc.Config) {})
+}
+
+func superviseWith(t *testing.T, ctx context.Context, w *Worker, change func(*ipc.Config)) *far {
+	t.Helper()
 	parent, _ := inherit(t)
 	t.Setenv("BROOD_WORKER", "web/2")
 	t.Setenv("BROOD_POOL", "web")
@@ -36,7 +41,7 @@ func supervise(t *testing.T, ctx context.Context, w *Worker) *far {
 		hello: make(chan ipc.Hello, 1), ready: make(chan struct{}, 1), events: make(chan ipc.Event, 16), ended: make(chan error, 1),
 	}
 	var err error
-	f.Conn, err = ipc.NewConn(parent, ipc.Config{
+	cfg := ipc.Config{
 		Role:    ipc.Supervisor,
 		OnHello: func(h ipc.Hello) { f.hello <- h },
 		OnReady: func() { f.ready <- struct{}{} },
@@ -47,7 +52,9 @@ func supervise(t *testing.T, ctx context.Context, w *Worker) *far {
 		Handler: func(_ context.Context, c *ipc.Call) (ipc.Message, error) {
 			return ipc.Text("supervisor: " + c.Command), nil
 		},
-	})
+	}
+	change(&cfg)
+	f.Conn, err = ipc.NewConn(parent, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-// Package commands is what the echo example and `brood demo` serve: five small
+// Package commands is what the echo example and `brood demo` serve: small
 // commands that show what a handler may do.
 package commands
 
@@ -20,7 +20,7 @@ type Stats struct {
 	PID      int   `json:"pid"`
 }
 
-// Register gives w the commands echo, sleep, fail, pid and stats.
+// Register gives w the commands echo, sleep, fail, pid, stats, count and work.
 func Register(w *worker.Worker) {
 	var calls atomic.Int64
 	started := time.Now()
@@ -50,6 +50,49 @@ func Register(w *worker.Worker) {
 	handle("stats", "calls, uptime and process id, as JSON", func(context.Context, *worker.Request) (any, error) {
 		return Stats{calls.Load(), time.Since(started).Milliseconds(), os.Getpid()}, nil
 	})
+	handle("count", "N [DURATION]: the numbers from 1 to N as they come, one each DURATION", count)
+	handle("work", "DURATION: be at it that long, and tell how far it is", work)
+}
+
+// count streams its answer: each number is sent when its time has come.
+func count(ctx context.Context, r *worker.Request) (any, error) {
+	args := append(r.Args(), "", "")
+	n, err := strconv.Atoi(args[0])
+	if err != nil || n < 0 {
+		return nil, &worker.Error{Code: "usage", Message: "count takes a number, got " + strconv.Quote(args[0])}
+	}
+	every, err := time.ParseDuration("0" + args[1])
+	if err != nil {
+		return nil, &worker.Error{Code: "usage", Message: "count takes a duration such as 200ms after the number, got " + strconv.Quote(args[1])}
+	}
+	for i := range n {
+		if err := pause(ctx, every); err != nil {
+			return nil, err
+		}
+		if err := r.Send(strconv.Itoa(i+1) + "\n"); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// work tells a caller that wants to know how far it has come.
+func work(ctx context.Context, r *worker.Request) (any, error) {
+	text := strings.Join(r.Args(), "")
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return nil, &worker.Error{Code: "usage", Message: "work takes a duration such as 5s, got " + strconv.Quote(text)}
+	}
+	const steps = 10
+	for i := range int64(steps) {
+		if err := r.Progress(i, steps, "step "+strconv.FormatInt(i+1, 10)); err != nil {
+			return nil, err
+		}
+		if err := pause(ctx, d/steps); err != nil {
+			return nil, err
+		}
+	}
+	return "worked " + d.String(), r.Progress(steps, steps, "done")
 }
 
 // sleep ends early, with the caller's own reason, when the caller gives up.
@@ -59,12 +102,19 @@ func sleep(ctx context.Context, r *worker.Request) (any, error) {
 	if err != nil {
 		return nil, &worker.Error{Code: "usage", Message: "sleep takes a duration such as 200ms, got " + strconv.Quote(text)}
 	}
+	if err := pause(ctx, d); err != nil {
+		return nil, err
+	}
+	return "slept " + d.String(), nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return "slept " + d.String(), nil
+		return nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 }

@@ -1,0 +1,274 @@
+package ipc
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"os"
+)
+
+// Streams: DATA frames from the callee, bounded by credit that the caller
+// grants with WINDOW.
+
+// Piece is a part of an answer that comes in several, or something that the
+// callee tells on the way.
+type Piece struct {
+	Name string // "": a piece of the answer; "progress" carries a [Progress]; others are the worker's own
+	Message
+}
+
+// Progress is what a piece named "progress" carries as JSON.
+type Progress struct {
+	Done  int64  `json:"done"`
+	Total int64  `json:"total,omitempty"` // 0: not known
+	Text  string `json:"text,omitempty"`
+}
+
+const (
+	firstCredit = 256 << 10     // bytes of DATA that a call may send before it is granted more
+	maxCredit   = math.MaxInt32 // that a call may have left
+	grantFrom   = 64 << 10      // consumed bytes that are worth a WINDOW; what is left always fits one DATA
+	fdCost      = 4 << 10       // a descriptor's cost, so that credit bounds those too
+	maxData     = 1 << 20       // bytes of DATA that wait to be written, of all calls
+)
+
+// cost is what a DATA takes of the credit.
+func cost(nlen, payload, fds int) int { return HeaderSize + nlen + payload + fdCost*fds }
+
+// inflow is what has come of a call's stream. It is guarded by Conn.mu.
+type inflow struct {
+	wanted bool  // by CallStream; else the pieces are joined
+	begun  bool  // a piece has come, so the call has started
+	credit int   // that the callee has left
+	owed   int   // consumed and not granted again
+	queue  []due // pieces that wait for CallStream
+	joined struct {
+		any   bool
+		codec Codec
+		buf   []byte
+	}
+}
+
+// due is a piece and its cost.
+type due struct {
+	Piece
+	cost int
+}
+
+// drop forgets what waits and returns it.
+func (s *inflow) drop() []due {
+	queue := s.queue
+	s.queue, s.joined.buf = nil, nil
+	return queue
+}
+
+func closePieces(all []due) {
+	for _, d := range all {
+		d.CloseFiles()
+	}
+}
+
+// join puts the pieces in front of the answer.
+func (s *inflow) join(m Message, maxMessage int) answer {
+	if len(s.joined.buf)+len(m.Payload) > maxMessage {
+		m.CloseFiles()
+		return answer{err: tooMuch(maxMessage)}
+	}
+	if len(m.Payload) == 0 {
+		m.Codec = s.joined.codec
+	}
+	m.Payload = append(s.joined.buf, m.Payload...)
+	return answer{msg: m}
+}
+
+func tooMuch(maxMessage int) *CallError {
+	return &CallError{Code: ErrTooLarge, Message: fmt.Sprintf("the pieces of the answer are more than %d bytes together", maxMessage), Started: StartedYes}
+}
+
+// acceptData takes a piece. It is only called by the reader.
+func (c *Conn) acceptData(f Frame) *breach {
+	files := c.arrived.take()
+	c.mu.Lock()
+	br, unused := c.addPiece(f, files)
+	c.mu.Unlock()
+	if unused {
+		Message{Files: files}.CloseFiles()
+	}
+	c.flush()
+	return br
+}
+
+// addPiece holds a piece against the credit and keeps it. unused: not with its
+// files. The caller holds mu.
+func (c *Conn) addPiece(f Frame, files []*os.File) (br *breach, unused bool) {
+	if br := c.answerable(f.ID); br != nil {
+		return br, true
+	}
+	p := c.calls[f.ID]
+	if p == nil { // the connection has ended
+		return nil, true
+	}
+	s, n := &p.stream, cost(len(f.Name), len(f.Payload), len(files))
+	if n > s.credit {
+		return broke("credit", 4, "a DATA that costs %d, call %d has %d left", n, f.ID, s.credit), true
+	}
+	s.credit -= n
+	s.begun = true
+	switch {
+	case p.given:
+		return nil, true
+	case s.wanted:
+		s.queue = append(s.queue, due{Piece{string(f.Name), Message{f.Codec, bytes.Clone(f.Payload), files}}, n})
+		p.signal()
+		return nil, false
+	case len(f.Name) == 0 && len(s.joined.buf)+len(f.Payload) > c.maxMessage:
+		e := tooMuch(c.maxMessage)
+		c.giveUp(f.ID, p, e)
+		e.Message, e.Command = tooMuch(c.maxMessage).Message, p.command
+		s.drop()
+		p.answer, p.done = answer{err: e}, true
+		p.signal()
+		return nil, true
+	case len(f.Name) == 0:
+		if !s.joined.any {
+			s.joined.any, s.joined.codec = true, f.Codec
+		}
+		s.joined.buf = append(s.joined.buf, f.Payload...)
+	}
+	return c.credit(f.ID, s, n), true
+}
+
+// credit returns what was consumed to the callee, much at a time. The caller
+// holds mu and flushes.
+func (c *Conn) credit(id uint32, s *inflow, n int) *breach {
+	if s.owed += n; s.owed < grantFrom {
+		return nil
+	}
+	if !c.out.room(HeaderSize, maxUrgent) {
+		return c.out.unread()
+	}
+	c.out.urgent = Header{Type: TypeWindow, ID: id, Arg: uint32(s.owed)}.append(c.out.urgent)
+	s.credit += s.owed
+	s.owed = 0
+	return nil
+}
+
+// takePiece takes the next piece that waits for CallStream.
+func (c *Conn) takePiece(p *pending) (due, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q := p.stream.queue
+	if len(q) == 0 {
+		return due{}, false
+	}
+	d := q[0]
+	q[0] = due{}
+	p.stream.queue = q[1:]
+	return d, true
+}
+
+// grant returns the credit of a piece that CallStream's caller has dealt with.
+func (c *Conn) grant(id uint32, p *pending, n int) {
+	c.mu.Lock()
+	if c.err == nil && !p.done {
+		c.credit(id, &p.stream, n) // no room: the peer will be granted it with a later piece's
+	}
+	c.mu.Unlock()
+	c.flush()
+}
+
+// acceptWindow takes credit for a call of the peer's.
+func (c *Conn) acceptWindow(f Frame) *breach {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.serving[f.ID]
+	if s == nil { // it has crossed the terminal frame
+		return nil
+	}
+	if s.credit += int64(f.Arg); s.credit > maxCredit {
+		return broke("window", 12, "call %d has credit for %d bytes with this, at most %d may be left", f.ID, s.credit, maxCredit)
+	}
+	if s.granted != nil {
+		close(s.granted)
+		s.granted = nil
+	}
+	return nil
+}
+
+// Send sends a piece ahead of the answer. It waits until the caller takes it,
+// and fails when ctx, which is the handler's, ends first. The piece is copied.
+func (call *Call) Send(ctx context.Context, p Piece) error {
+	c, s := call.conn, call.serving
+	switch {
+	case s == nil:
+		return fmt.Errorf("ipc: Send: this call was not received from a connection")
+	case p.Name != "" && !ValidName(p.Name):
+		return fmt.Errorf("ipc: a piece's name %q: up to %d bytes of printable ASCII without spaces", p.Name, maxName)
+	case p.Codec > CodecText:
+		return fmt.Errorf("ipc: a piece in %v", p.Codec)
+	case len(p.Name)+len(p.Payload) > DefaultChunk:
+		return &CallError{Code: ErrTooLarge, Message: fmt.Sprintf("a piece of %d bytes, at most %d", len(p.Name)+len(p.Payload), DefaultChunk), Started: StartedYes}
+	}
+	if peer, _ := c.Peer(); len(p.Files) > peer.FDs {
+		return &CallError{Code: ErrTooLarge, Message: fmt.Sprintf("a piece with %d descriptors, the caller accepts %d", len(p.Files), peer.FDs), Started: StartedYes}
+	}
+	fds, err := c.duplicates(p.Files)
+	if err != nil {
+		return err
+	}
+	out := &outgoing{Header: Header{Type: TypeData, ID: s.id, NFDs: uint8(len(fds)), Codec: p.Codec}, name: []byte(p.Name), payload: bytes.Clone(p.Payload), fds: fds}
+	if err := c.queuePiece(ctx, s, out); err != nil {
+		closeFDs(fds)
+		return err
+	}
+	c.flush()
+	return nil
+}
+
+// queuePiece waits for credit, and for room in the outbox.
+func (c *Conn) queuePiece(ctx context.Context, s *serving, out *outgoing) error {
+	n := cost(len(out.name), len(out.payload), len(out.fds))
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		c.mu.Lock()
+		var more chan struct{}
+		switch {
+		case c.err != nil || c.out.failed != nil:
+			c.mu.Unlock()
+			return &CallError{Code: ErrLost, Message: "the connection has ended", Started: StartedYes}
+		case s.answered:
+			c.mu.Unlock()
+			return fmt.Errorf("ipc: a piece after the answer")
+		case s.credit < int64(n):
+			more = waitFor(&s.granted)
+		case c.out.data > 0 && c.out.data+n > maxData:
+			more = waitFor(&c.out.drained)
+		default:
+			s.credit -= int64(n)
+			c.out.data += n
+			c.out.msgs = append(c.out.msgs, out)
+			c.mu.Unlock()
+			return nil
+		}
+		c.mu.Unlock()
+		if s.inline {
+			return &CallError{Code: ErrOverloaded, Message: "the caller takes no more for now, and an inline handler can't wait", Started: StartedYes}
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+		case <-c.ctx.Done():
+		}
+	}
+}
+
+// waitFor is a channel that is closed at the next event of its kind.
+func waitFor(ch *chan struct{}) chan struct{} {
+	if *ch == nil {
+		*ch = make(chan struct{})
+	}
+	return *ch
+}
