@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"example.com/brood/ipc"
+	"example.com/brood/worker"
+)
+
+// brood is the supervisor's end of a connection, package ipc, with a worker
+// that serves by package worker at the other.
+type brood struct {
+	callers
+	conn *ipc.Conn
+}
+
+const inflight = 512
+
+// openBrood starts the worker and waits until it is ready.
+func openBrood() (link, error) {
+	b, err := newBrood(nil)
+	return b, err
+}
+
+func newBrood(handler ipc.Handler) (*brood, error) {
+	ours, theirs, err := ipc.Pair()
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(theirs.Fd()), &st); err != nil {
+		return nil, os.NewSyscallError("fstat", err)
+	}
+	os.Setenv("BROOD_FD", fmt.Sprintf("3:%d", st.Ino))
+	cmd, err := startChild("brood", theirs)
+	if err != nil {
+		return nil, err
+	}
+	ready := make(chan struct{})
+	conn, err := ipc.NewConn(ours, ipc.Config{
+		Role:    ipc.Supervisor,
+		Hello:   ipc.Hello{Worker: "bench/1", Generation: 1, MaxInflight: inflight},
+		Handler: handler,
+		OnReady: func() { close(ready) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-ready:
+	case <-conn.Done():
+		return nil, conn.Err()
+	case <-time.After(10 * time.Second):
+		return nil, errors.New("the worker did not become ready")
+	}
+	b := &brood{conn: conn}
+	b.pid = cmd.Process.Pid
+	b.call = func(payload []byte) ([]byte, error) {
+		m, err := conn.Call(context.Background(), "echo", ipc.Bytes(payload))
+		return m.Payload, err
+	}
+	return b, nil
+}
+
+func (b *brood) ping() error {
+	_, _, err := b.conn.Ping(context.Background())
+	return err
+}
+
+func broodChild([]string) error {
+	w := worker.Worker{MaxInflight: inflight}
+	w.Handle("echo", "", func(_ context.Context, r *worker.Request) (any, error) { return r.Message, nil })
+	err := w.Run(context.Background())
+	if errors.Is(err, worker.ErrSupervisorGone) || errors.Is(err, syscall.EPIPE) {
+		return nil
+	}
+	return err
+}
