@@ -39,7 +39,7 @@ func (c Change) Failed() bool {
 }
 
 // ErrBusy: another reload is under way.
-var ErrBusy = errors.New("a reload is under way")
+var ErrBusy error = &sentinel{"a reload is under way", "conflict"}
 
 // inPlace are the fields of Pool that workers need not be replaced for.
 var inPlace = []string{"MinReady", "Health", "Restart", "Stop", "Recycle", "Rollout", "Dispatch", "Commands", "After"}

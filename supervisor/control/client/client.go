@@ -1,11 +1,17 @@
 // Package client speaks to a brood supervisor through its control socket.
 //
 //	c := client.New(client.DefaultPath())
+//	defer c.Close()
 //	reply, err := c.Call(ctx, "web/2", "flush", ipc.Args("all"))
 //	switch {
 //	case errors.Is(err, client.ErrNoSupervisor): …
 //	case errors.Is(err, ipc.ErrLost): …
 //	}
+//
+// A context's deadline is told to the supervisor where it can act on it: a
+// command is given that time, an order is waited for that long. An answer is at
+// most 64 MiB; what is streamed has no end of its own, and each of its lines is
+// at most 32 MiB.
 package client
 
 import (
@@ -17,47 +23,16 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
-	"syscall"
 	"time"
 
 	"example.com/brood/ipc"
 	"example.com/brood/supervisor/control/api"
 )
 
-// Errors of every method, beside those of the API, which are *[Error].
-var (
-	// ErrNoSupervisor: nobody serves the socket.
-	ErrNoSupervisor = errors.New("no supervisor")
-	// ErrDenied: the file mode, or the supervisor, does not let this user in.
-	ErrDenied = errors.New("permission denied")
-	// ErrNotFound: no such pool, worker, command or page.
-	ErrNotFound = errors.New("not found")
-)
-
-// Error is a problem that the supervisor answered with. errors.Is matches it
-// with the outcome of the same code in package ipc, with ErrDenied and with
-// ErrNotFound.
-type Error struct{ api.Problem }
-
-func (e *Error) Error() string { return e.Detail }
-
-// Is compares codes.
-func (e *Error) Is(target error) bool {
-	switch target {
-	case ErrDenied:
-		return e.Code == api.CodeDenied
-	case ErrNotFound:
-		return e.Code == api.CodeNotFound
-	}
-	code, ok := target.(ipc.Code)
-	return ok && string(code) == e.Code
-}
-
 // Client speaks to one socket. The zero value is not usable; see New.
 type Client struct {
-	path string
+	path string // for people: the socket's, or ssh://…
 	http *http.Client
 }
 
@@ -66,61 +41,85 @@ const maxAnswer = 64 << 20
 
 // New makes a client of the socket at path. It does not connect yet.
 func New(path string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+	return NewDialer(path, func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", path)
-	}
-	return &Client{path, &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Minute}}}
+	})
+}
+
+// NewDialer makes a client of whatever dial connects to: a tunnel to another
+// machine's socket, or a test's. name is what errors call it.
+func NewDialer(name string, dial func(context.Context) (net.Conn, error)) *Client {
+	return &Client{name, &http.Client{Transport: &http.Transport{
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Minute, DisableCompression: true,
+	}}}
 }
 
 // Close lets go of idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// do sends one request and returns the answer's header and body. An answer that
-// is a problem is an *Error.
-func (c *Client) do(ctx context.Context, method, path string, contentType string, body []byte) (http.Header, []byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://brood"+path, bytes.NewReader(body))
+// request is one that has been thought of but not sent.
+type request struct {
+	method, path string
+	contentType  string // of the body; empty: there is none
+	accept       string // empty: whatever comes
+	resume       string // Last-Event-ID; empty: none
+	body         []byte
+}
+
+// send sends one request. The answer is the caller's to close. One that is a
+// problem is an *Error instead.
+func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, r.method, "http://brood"+r.path, bytes.NewReader(r.body))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
+	for name, value := range map[string]string{"Content-Type": r.contentType, "Accept": r.accept, "Last-Event-ID": r.resume} {
+		if value != "" {
+			req.Header.Set(name, value)
+		}
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, nil, c.connectError(ctx, err)
+		return nil, c.connectError(ctx, err)
+	}
+	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
+		return resp, nil
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	answer, err := c.readAll(ctx, resp)
 	if err != nil {
-		return nil, nil, fmt.Errorf("the answer from %s broke off: %w", c.path, err)
+		return nil, err
 	}
-	if len(answer) > maxAnswer {
-		return nil, nil, fmt.Errorf("the answer from %s is longer than %d bytes", c.path, maxAnswer)
+	e := &Error{}
+	if err := json.Unmarshal(answer, &e.Problem); err != nil {
+		return nil, fmt.Errorf("%s from %s with a problem that is no JSON: %w", resp.Status, c.path, err)
 	}
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
-		e := &Error{}
-		if err := json.Unmarshal(answer, &e.Problem); err != nil {
-			return nil, nil, fmt.Errorf("%s from %s with a problem that is no JSON: %w", resp.Status, c.path, err)
-		}
-		return resp.Header, answer, e
-	}
-	return resp.Header, answer, nil
+	return nil, e
 }
 
-// connectError says which of the usual cases it is and what to do about it.
-func (c *Client) connectError(ctx context.Context, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("%w: no answer from %s in time", ipc.ErrTimeout, c.path)
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		return fmt.Errorf("%w: this user may not connect to %s; ask for the file's group, or use the user that runs brood", ErrDenied, c.path)
-	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):
-		return fmt.Errorf("%w: there is no socket %s; start one with `brood run`, or name another with --socket", ErrNoSupervisor, c.path)
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTSOCK), errors.Is(err, syscall.EPROTOTYPE):
-		return fmt.Errorf("%w: nobody listens on %s any more; start one with `brood run`", ErrNoSupervisor, c.path)
+// readAll reads an answer to its end.
+func (c *Client) readAll(ctx context.Context, resp *http.Response) ([]byte, error) {
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return nil, c.brokeOff(ctx, err)
 	}
-	return fmt.Errorf("speaking to %s: %w", c.path, err)
+	if len(answer) > maxAnswer {
+		return nil, fmt.Errorf("the answer from %s is longer than %d bytes", c.path, maxAnswer)
+	}
+	return answer, nil
+}
+
+// do sends one request and returns the answer's header and body.
+func (c *Client) do(ctx context.Context, r request) (http.Header, []byte, error) {
+	resp, err := c.send(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err := c.readAll(ctx, resp)
+	return resp.Header, answer, err
 }
 
 // get reads a page's JSON into v. Health that is critical comes with status 503
@@ -130,7 +129,7 @@ func (c *Client) get(ctx context.Context, path string, v any) error {
 }
 
 func (c *Client) roundTrip(ctx context.Context, method, path string, v any) error {
-	_, body, err := c.do(ctx, method, path, "", nil)
+	_, body, err := c.do(ctx, request{method: method, path: path})
 	if err != nil {
 		return err
 	}
@@ -225,6 +224,13 @@ func (c *Client) Reload(ctx context.Context, dryRun bool) ([]api.Change, error) 
 	return r.Changes, err
 }
 
+// Upgrade is POST /v1/upgrade: the supervisor is replaced by its program as it
+// is on disk now, and its workers go on. It waits as Order does.
+func (c *Client) Upgrade(ctx context.Context) error {
+	_, _, err := c.do(ctx, request{method: http.MethodPost, path: "/v1/upgrade" + timeLeft(ctx, "wait")})
+	return err
+}
+
 // Shutdown is POST /v1/shutdown. It waits as Order does.
 func (c *Client) Shutdown(ctx context.Context) error {
 	var r api.Results
@@ -239,7 +245,10 @@ type Reply struct {
 
 // Call sends a command to one worker of target and returns its answer.
 func (c *Client) Call(ctx context.Context, target, command string, m ipc.Message) (Reply, error) {
-	header, body, err := c.do(ctx, http.MethodPost, commandPath(target, command)+timeLeft(ctx, "timeout"), contentType(m.Codec), m.Payload)
+	header, body, err := c.do(ctx, request{
+		method: http.MethodPost, path: commandPath(target, command) + timeLeft(ctx, "timeout"),
+		contentType: contentType(m.Codec), body: m.Payload,
+	})
 	if err != nil {
 		return Reply{}, err
 	}
@@ -248,9 +257,10 @@ func (c *Client) Call(ctx context.Context, target, command string, m ipc.Message
 
 // CallAll sends a command to every worker of target.
 func (c *Client) CallAll(ctx context.Context, target, command string, m ipc.Message) ([]api.Reply, error) {
-	query := timeLeft(ctx, "timeout", "all=true")
-	pool := strings.TrimSuffix(target, "/*")
-	_, body, err := c.do(ctx, http.MethodPost, commandPath(pool, command)+query, contentType(m.Codec), m.Payload)
+	_, body, err := c.do(ctx, request{
+		method: http.MethodPost, path: allPath(ctx, target, command),
+		contentType: contentType(m.Codec), body: m.Payload,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -259,63 +269,4 @@ func (c *Client) CallAll(ctx context.Context, target, command string, m ipc.Mess
 		return nil, fmt.Errorf("the answer from %s is not brood's: %w", c.path, err)
 	}
 	return r.Replies, nil
-}
-
-// answerLead is how much earlier than the client the supervisor gives up, so
-// that its answer, which says more, still arrives.
-const answerLead = 100 * time.Millisecond
-
-// timeLeft is a query of the parameters given and, where ctx has a deadline,
-// that under the name; "" without either.
-func timeLeft(ctx context.Context, name string, more ...string) string {
-	if deadline, ok := ctx.Deadline(); ok {
-		left := time.Until(deadline)
-		left = max(left-answerLead, left/2, time.Millisecond)
-		more = append(more, name+"="+left.Round(time.Millisecond).String())
-	}
-	if len(more) == 0 {
-		return ""
-	}
-	return "?" + strings.Join(more, "&")
-}
-
-// targetPath is where the API has a target.
-func targetPath(target string) string {
-	text := strings.TrimPrefix(target, "@")
-	pool, slot, hasSlot := strings.Cut(text, "/")
-	if !hasSlot && text != target && text != "" && strings.Trim(text, "0123456789") == "" {
-		pool, slot, hasSlot = "@", text, true
-	}
-	if !hasSlot || slot == "*" {
-		return "/v1/pools/" + url.PathEscape(pool) // ".." and the like are refused by ParseTarget on either side
-	}
-	return "/v1/workers/" + url.PathEscape(pool) + "/" + url.PathEscape(slot)
-}
-
-func commandPath(target, command string) string {
-	return targetPath(target) + "/commands/" + url.PathEscape(command)
-}
-
-func escapeTarget(target string) string {
-	return strings.ReplaceAll(url.PathEscape(target), "%2F", "/")
-}
-
-func contentType(c ipc.Codec) string {
-	switch c {
-	case ipc.CodecJSON:
-		return "application/json"
-	case ipc.CodecText:
-		return "text/plain; charset=utf-8"
-	}
-	return "application/octet-stream"
-}
-
-func codecOf(contentType string) ipc.Codec {
-	switch {
-	case strings.HasPrefix(contentType, "application/json"):
-		return ipc.CodecJSON
-	case strings.HasPrefix(contentType, "text/"):
-		return ipc.CodecText
-	}
-	return ipc.CodecBytes
 }

@@ -1,0 +1,76 @@
+package client
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"time"
+
+	"example.com/brood/ipc"
+)
+
+// Where the API has things, and what its content types are.
+
+// answerLead is how much earlier than the client the supervisor gives up, so
+// that its answer, which says more, still arrives.
+const answerLead = 100 * time.Millisecond
+
+// timeLeft is a query of the parameters given and, where ctx has a deadline,
+// that under the name; "" without either.
+func timeLeft(ctx context.Context, name string, more ...string) string {
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		left = max(left-answerLead, left/2, time.Millisecond)
+		more = append(more, name+"="+left.Round(time.Millisecond).String())
+	}
+	if len(more) == 0 {
+		return ""
+	}
+	return "?" + strings.Join(more, "&")
+}
+
+// targetPath is where the API has a target.
+func targetPath(target string) string {
+	text := strings.TrimPrefix(target, "@")
+	pool, slot, hasSlot := strings.Cut(text, "/")
+	if !hasSlot && text != target && text != "" && strings.Trim(text, "0123456789") == "" {
+		pool, slot, hasSlot = "@", text, true
+	}
+	if !hasSlot || slot == "*" {
+		return "/v1/pools/" + url.PathEscape(pool) // ".." and the like are refused by ParseTarget on either side
+	}
+	return "/v1/workers/" + url.PathEscape(pool) + "/" + url.PathEscape(slot)
+}
+
+func commandPath(target, command string) string {
+	return targetPath(target) + "/commands/" + url.PathEscape(command)
+}
+
+// allPath is where every worker of target is asked.
+func allPath(ctx context.Context, target, command string) string {
+	return commandPath(strings.TrimSuffix(target, "/*"), command) + timeLeft(ctx, "timeout", "all=true")
+}
+
+func escapeTarget(target string) string {
+	return strings.ReplaceAll(url.PathEscape(target), "%2F", "/")
+}
+
+func contentType(c ipc.Codec) string {
+	switch c {
+	case ipc.CodecJSON:
+		return "application/json"
+	case ipc.CodecText:
+		return "text/plain; charset=utf-8"
+	}
+	return "application/octet-stream"
+}
+
+func codecOf(contentType string) ipc.Codec {
+	switch {
+	case strings.HasPrefix(contentType, "application/json"):
+		return ipc.CodecJSON
+	case strings.HasPrefix(contentType, "text/"):
+		return ipc.CodecText
+	}
+	return ipc.CodecBytes
+}
