@@ -130,17 +130,19 @@ func (h host) dial(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer theirIn.Close()
 	out, theirOut, err := os.Pipe()
 	if err != nil {
+		theirIn.Close()
 		in.Close()
 		return nil, err
 	}
-	defer theirOut.Close()
 	t := &tunnel{host: h, cmd: cmd, in: in, out: out}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirIn, theirOut, &t.said
 	cmd.WaitDelay = time.Second // a grandchild may hold stderr
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	theirIn.Close() // else there is no EOF when ssh ends
+	theirOut.Close()
+	if err != nil {
 		in.Close()
 		out.Close()
 		return nil, &tunnelError{text: fmt.Sprintf("%s: ssh can't be started: %v; install OpenSSH's client", h.text, err)}
