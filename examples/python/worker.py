@@ -17,7 +17,7 @@ UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "
 STARTED = time.monotonic()
 
 calls = itertools.count(1)
-w = brood.Worker()
+w = brood.Worker(fds=16)
 
 
 def seconds(text):
@@ -30,13 +30,16 @@ def seconds(text):
     return sum(float(n) * UNITS[unit] for n, unit in re.findall(number + "(ns|us|µs|ms|s|m|h)", text))
 
 
-@w.command("echo", help="answer with the words it was given")
+@w.command("echo", help="WORDS…: say them again")
 def echo(call):
     next(calls)
-    return " ".join(call.args)
+    try:
+        return " ".join(call.args)
+    except (brood.Error, ValueError):
+        return brood.Answer(call.payload, call.codec)  # it was no list of words
 
 
-@w.command("sleep", help="answer after a while: sleep 200ms")
+@w.command("sleep", help="DURATION: answer after, say, 200ms")
 def sleep(call):
     next(calls)
     duration = call.args[0] if call.args else "1s"
@@ -45,19 +48,47 @@ def sleep(call):
     return "slept " + (duration if duration[-1].isalpha() else duration + "s")
 
 
-@w.command("fail", help="answer with an error")
+@w.command("count", help="N [DURATION]: the numbers from 1 to N as they come, one each DURATION")
+def count(call):
+    next(calls)
+    n, every = int(call.args[0]), seconds(call.args[1]) if len(call.args) > 1 else 0
+    for i in range(n):
+        if every and call.canceled.wait(every):
+            raise brood.Canceled()
+        yield "%d\n" % (i + 1)
+
+
+@w.command("work", help="DURATION: be at it that long, and tell how far it is")
+def work(call):
+    next(calls)
+    steps, duration = 10, call.args[0]
+    for step in range(steps):
+        yield brood.Progress(step, steps, "step %d" % (step + 1))
+        if call.canceled.wait(seconds(duration) / steps):
+            raise brood.Canceled("woken up")
+    yield brood.Progress(steps, steps, "done")
+    return "worked " + duration
+
+
+@w.command("fds", help="hand the descriptors that came back, in their order")
+def fds(call):
+    next(calls)
+    return brood.Answer(len(call.fds), fds=call.fds)
+
+
+@w.command("fail", help="[WORDS…]: say no")
 def fail(call):
     next(calls)
     raise brood.Error("error", " ".join(call.args) or "failed as asked")
 
 
-@w.command("pid", help="answer with the process id")
+@w.command("pid", help="the process id", inline=True)
 def pid(call):
     next(calls)
     return str(os.getpid())
 
 
-@w.command("stats", help="calls so far, this one included, and the time since the start")
+@w.command("stats", help="calls, uptime and process id, as JSON")
 def stats(call):
     return {"calls": next(calls), "uptime_ms": int((time.monotonic() - STARTED) * 1000), "pid": os.getpid()}
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -13,9 +14,9 @@ import (
 // read lists what the Python tests depend on. Reading it here makes `go test`
 // forget a cached result when one of these changes.
 var read = []string{
-	"brood.py",
-	"test_brood.py",
-	"../../examples/python/worker.py",
+	"brood/*.py",
+	"*.py",
+	"../../examples/python/*.py",
 	"../../docs/protocol.md",
 }
 
@@ -24,9 +25,15 @@ func TestPython(t *testing.T) {
 	if err != nil {
 		t.Skip("python3 is not installed")
 	}
-	for _, path := range read {
-		if _, err := os.ReadFile(path); err != nil {
-			t.Fatal(err)
+	for _, pattern := range read {
+		paths, err := filepath.Glob(pattern)
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("%s: nothing there, %v", pattern, err)
+		}
+		for _, path := range paths {
+			if _, err := os.ReadFile(path); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
