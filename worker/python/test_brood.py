@@ -324,7 +324,7 @@ class Conversation(WorkerCase):
     def test_unknown_types_are_skipped(self):
         sup = self.serving()
         for type in (0, 14, 99, 255):
-            sup.send(type, id=9, arg=9, codec=200, name=b"x", payload=b"y" * 1000, flags=MORE, nfds=2)
+            sup.send(type, id=9, arg=9, codec=200, name=b"x", payload=b"y" * 1000, flags=MORE)
         sup.alive()
 
     def test_unknown_fields_and_absent_limits(self):

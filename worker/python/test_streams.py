@@ -225,12 +225,17 @@ class OwnCalls(WorkerCase):
         id = sup.expect(CALL).id
         for piece in (b"a", b"b"):
             sup.send(DATA, id=id, codec=TEXT, payload=piece)
-            self.assertEqual(sup.expect(WINDOW, id).arg, 21)
         sup.send(DATA, id=id, name=b"progress", codec=JSON, payload=b"{}")
-        sup.expect(WINDOW, id)
         sup.send(RESULT, id=id)
         got = outcome()
         self.assertEqual((got.codec, got.payload), (TEXT, b"ab"))
+        outcome = self.calling("tail")
+        id = sup.expect(CALL).id
+        for _ in range(3):
+            sup.send(DATA, id=id, payload=bytes(CHUNK))
+            self.assertEqual(sup.expect(WINDOW, id).arg, 20 + CHUNK)
+        sup.send(RESULT, id=id, payload=b"end")
+        self.assertEqual(len(outcome().payload), 3 * CHUNK + 3)
         pieces = []
         outcome = self.calling("tail", piece=pieces.append)
         id = sup.expect(CALL).id

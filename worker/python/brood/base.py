@@ -17,7 +17,7 @@ __version__ = "1.0.0"
 F = TypeVar("F", bound=Callable[..., Any])
 NOSIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-FD_SPACE = socket.CMSG_SPACE(4 * 253)  # the most descriptors that the kernel hands over at once
+FD_SPACE = socket.CMSG_LEN(4 * MAX_FDS)
 
 
 class Command(NamedTuple):

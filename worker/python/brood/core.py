@@ -22,6 +22,7 @@ from .wire import (BYTES, CALL, CANCEL, CHUNK, CREDIT, DATA, DRAIN, ERROR, EVENT
 
 LANE = 256 << 10  # bytes of short frames, of events, and of pieces, that may wait to be written
 COMMANDS = 256
+GRANT = 64 << 10  # bytes of pieces dealt with that are worth a WINDOW; what is left has room for any piece
 
 
 class Host:
@@ -53,7 +54,7 @@ class Own:
                  end: Callable[[Any], None]) -> None:
         self.id = 0
         self.data, self.end = data, end
-        self.credit = CREDIT
+        self.credit, self.owed = CREDIT, 0  # bytes of pieces: that may come; dealt with and not granted again
         self.offered = False  # bytes of it were given out to be written
         self.abandoned = False  # CANCEL is sent; what comes is dropped
 
@@ -256,15 +257,13 @@ class Core:
             held += data
         buf = held or data
         try:
-            if len(self._fds) > 2 * wire.MAX_FDS:
-                broke("fds", 0, "%d descriptors that no frame has declared", len(self._fds))
             while True:
                 frame, size = wire.parse(buf, CHUNK, at)
                 if not frame:
                     break
                 self._take(frame, self._declared(frame, self._read + at))
                 at += size
-            if self._fds and at == len(buf):
+            if self._fds and (at == len(buf) or len(self._fds) > wire.MAX_FDS):
                 broke("fds", 0, "%d descriptors that no frame has declared", len(self._fds))
         except wire.ProtocolError as e:
             e.offset += self._read + at
@@ -281,11 +280,11 @@ class Core:
             if self._fds and self._fds[0][1] <= start:
                 broke("fds", 18, "%d descriptors that no frame has declared", len(self._fds))
             return []
-        if frame.type in SHAPES and frame.nfds > self._max_fds:
+        if frame.nfds > self._max_fds:
             broke("fds", 18, "%d descriptors, %d are accepted", frame.nfds, self._max_fds)
-        if self._max_fds and frame.nfds > len(self._fds):
+        if frame.nfds > len(self._fds):
             broke("fds", 18, "%d descriptors are declared, %d came", frame.nfds, len(self._fds))
-        return [self._fds.popleft()[0] for _ in range(min(frame.nfds, len(self._fds)))]
+        return [self._fds.popleft()[0] for _ in range(frame.nfds)]
 
     def _take(self, frame: Frame, fds: List[int]) -> None:
         try:
@@ -568,9 +567,11 @@ class Core:
 
     def grant(self, own: Own, size: int) -> None:
         """Give credit for pieces of so many bytes, header included, that were dealt with."""
-        if size and self._own.get(own.id) is own and not own.abandoned:
-            own.credit += size
-            self._push(encode(WINDOW, own.id, size))
+        own.owed += size
+        if own.owed >= GRANT and self._own.get(own.id) is own and not own.abandoned:
+            own.credit += own.owed
+            self._push(encode(WINDOW, own.id, own.owed))
+            own.owed = 0
 
 
 def error_message(call_id: int, code: str, message: str, started: str, details: Any = None) -> Outgoing:
