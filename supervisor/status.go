@@ -107,6 +107,16 @@ func (s *Supervisor) Status() Status {
 	return st
 }
 
+// PoolNames are the pools there are.
+func (s *Supervisor) PoolNames() []string {
+	boards := s.boards()
+	names := make([]string, len(boards))
+	for i, b := range boards {
+		names[i] = b.name
+	}
+	return names
+}
+
 // Select is Status for the pools and slots that t names: those of one pool or,
 // for a slot, that one alone. A generation that is not in its slot is ErrStale.
 func (s *Supervisor) Select(t Target) (Status, error) {

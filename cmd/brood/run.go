@@ -160,10 +160,15 @@ func (g *globals) run(f runFlags, file *config.File, announce ...func(socket str
 		return &coded{exitUsage, err}
 	}
 	reload := f.reloader(sup)
-	server := control.NewServer(control.Config{
-		Supervisor: sup, Version: versionText(), Others: others, Log: log.Named("control"),
+	access := control.DefaultAccess()
+	access.Door.Others = others
+	server, err := control.NewServer(control.Config{
+		Supervisor: sup, Version: versionText(), Access: access, Log: log.Named("control"),
 		Shutdown: func() { sup.Shutdown(false) }, Reload: reload,
 	})
+	if err != nil {
+		return &coded{exitUsage, err}
+	}
 	log.Info("control socket", "path", l.Addr().String())
 	for _, tell := range announce {
 		tell(l.Addr().String())

@@ -2,10 +2,8 @@ package control
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"mime"
 	"net/http"
 	"strconv"
@@ -102,16 +100,25 @@ func (s *Server) command(r *request) error {
 	ctx, cancel := r.limited(limit)
 	defer cancel()
 	if all {
-		return s.commandAll(ctx, r, t, m)
+		out, err := s.doCommandAll(ctx, r.caller, t, r.PathValue("name"), m)
+		if err != nil {
+			return err
+		}
+		return r.json(http.StatusOK, out)
 	}
-	reply, err := s.cfg.Supervisor.Call(ctx, t, r.PathValue("name"), m)
-	if reply.From.Slot != 0 {
-		r.w.Header().Set("Brood-Worker", reply.From.String())
-	}
+	reply, err := s.doCommand(ctx, r.caller, t, r.PathValue("name"), m)
+	r.tellWorker(reply.From)
 	if err != nil {
 		return err
 	}
 	return r.reply(reply.Message)
+}
+
+// tellWorker says who answered, if anybody was asked.
+func (r *request) tellWorker(from supervisor.Target) {
+	if from.Slot != 0 {
+		r.w.Header().Set("Brood-Worker", from.String())
+	}
 }
 
 func (r *request) reply(m ipc.Message) error {
@@ -120,41 +127,6 @@ func (r *request) reply(m ipc.Message) error {
 		contentType = contentTypes[ipc.CodecBytes] // the worker's claim is not passed on as ours
 	}
 	return r.send(http.StatusOK, contentType, m.Payload)
-}
-
-func (s *Server) commandAll(ctx context.Context, r *request, t supervisor.Target, m ipc.Message) error {
-	replies, err := s.cfg.Supervisor.CallAll(ctx, t, r.PathValue("name"), m)
-	if err != nil {
-		return err
-	}
-	out := api.Replies{Replies: make([]api.Reply, len(replies))}
-	for i, a := range replies {
-		out.Replies[i] = replyJSON(a)
-	}
-	return r.json(http.StatusOK, out)
-}
-
-func replyJSON(a supervisor.AllReply) api.Reply {
-	out := api.Reply{Target: a.From.String()}
-	if a.Err != nil {
-		p := problemOf(a.Err)
-		out.Outcome, out.Error = p.Code, p.Detail
-		var ce *ipc.CallError
-		if errors.As(a.Err, &ce) {
-			out.Outcome, out.Started = string(ce.Outcome()), ce.Started.String()
-		}
-		return out
-	}
-	out.Outcome, out.Codec = "ok", a.Codec.String()
-	switch {
-	case a.Codec == ipc.CodecJSON && json.Valid(a.Payload):
-		out.Result = json.RawMessage(a.Payload)
-	case a.Codec == ipc.CodecText:
-		out.Result = string(a.Payload)
-	default:
-		out.Codec, out.Result = ipc.CodecBytes.String(), a.Payload
-	}
-	return out
 }
 
 // shorthand is for scripts: a command to the only pool, its answer as text.
@@ -168,14 +140,11 @@ func (s *Server) shorthand(r *request) error {
 	}
 	ctx, cancel := r.limited(defaultCall)
 	defer cancel()
-	reply, err := s.cfg.Supervisor.Call(ctx, supervisor.Target{}, r.PathValue("name"), m)
-	if reply.From.Slot != 0 {
-		r.w.Header().Set("Brood-Worker", reply.From.String())
-	}
+	reply, err := s.doCommand(ctx, r.caller, supervisor.Target{}, r.PathValue("name"), m)
+	r.tellWorker(reply.From)
 	var ce *ipc.CallError
 	if errors.As(err, &ce) && problemOf(err).Code == api.CodeError {
-		_ = r.send(http.StatusInternalServerError, contentTypes[ipc.CodecText], []byte(ce.Message))
-		return err // sent already; it is the audit that wants to know
+		return r.send(http.StatusInternalServerError, contentTypes[ipc.CodecText], []byte(ce.Message))
 	}
 	if err != nil {
 		return err
@@ -198,24 +167,16 @@ func (s *Server) ping(r *request) error {
 	}
 	ctx, cancel := r.limited(limit)
 	defer cancel()
-	p, err := s.cfg.Supervisor.Ping(ctx, t)
+	out, err := s.doPing(ctx, r.caller, t)
 	if err != nil {
 		return err
 	}
-	from := p.From
-	from.Generation = 0
-	return r.json(http.StatusOK, api.Ping{
-		Target: from.String(), Generation: p.From.Generation, PingUS: p.RTT.Microseconds(),
-		Inflight: p.Inflight, OldestMS: p.OldestMS, Status: p.Status,
-	})
+	return r.json(http.StatusOK, out)
 }
-
-// orderFunc is Start, Stop or Restart of a supervisor.
-type orderFunc func(context.Context, supervisor.Target) ([]supervisor.Result, error)
 
 // order gives an order. Without ?wait= it answers 202 at once with what is so
 // far; with it, when each slot has come to what was asked, or not.
-func (s *Server) order(r *request, do orderFunc) error {
+func (s *Server) order(r *request) error {
 	q, err := r.query("wait")
 	if err != nil {
 		return err
@@ -228,24 +189,11 @@ func (s *Server) order(r *request, do orderFunc) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := r.limited(wait)
-	defer cancel()
-	results, err := do(ctx, t)
+	out, err := s.doOrder(r.Context(), r.caller, r.verb, t, wait)
 	if err != nil {
 		return err
 	}
-	return r.results(resultsJSON(results), wait > 0)
-}
-
-func resultsJSON(results []supervisor.Result) []api.Result {
-	out := make([]api.Result, len(results))
-	for i, res := range results {
-		out[i] = api.Result{
-			Target: res.Slot.Target().String(), Outcome: string(res.Outcome), State: string(res.Slot.State),
-			Generation: res.Slot.Generation, PID: res.Slot.PID, Text: res.Text, Stderr: res.Stderr,
-		}
-	}
-	return out
+	return r.results(out)
 }
 
 // scale gives a pool ?workers=N workers.
@@ -260,19 +208,24 @@ func (s *Server) scale(r *request) error {
 	}
 	n, err := strconv.Atoi(q.Get("workers"))
 	if err != nil || n < 1 {
-		return failf(api.CodeBadRequest, "workers=%s: write how many workers the pool is to have, 1 or more", q.Get("workers"))
+		return failf(api.CodeBadRequest, "workers=%s: write how many workers the pool is to have, 1 or more; to have none, stop the pool", q.Get("workers"))
 	}
 	t, err := r.pathTarget()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := r.limited(wait)
-	defer cancel()
-	results, err := s.cfg.Supervisor.Scale(ctx, t.Pool, n)
+	out, err := s.doScale(r.Context(), r.caller, t, n, wait)
 	if err != nil {
 		return err
 	}
-	return r.results(resultsJSON(results), wait > 0)
+	return r.results(out)
+}
+
+func (r *request) results(out api.Results) error {
+	if isAccepted(out.Results) {
+		return r.json(http.StatusAccepted, out)
+	}
+	return r.json(http.StatusOK, out)
 }
 
 // reload answers when every pool has come to what the file says, or not.
@@ -289,67 +242,27 @@ func (s *Server) reload(r *request) error {
 	if err != nil {
 		return err
 	}
-	if s.cfg.Reload == nil {
-		return failf(api.CodeConflict, "there is no configuration file to read again: this supervisor was started with a command")
-	}
-	ctx, cancel := r.limited(wait)
-	defer cancel()
-	changes, err := s.cfg.Reload(ctx, dryRun)
+	out, err := s.doReload(r.Context(), r.caller, dryRun, wait)
 	if err != nil {
 		return err
-	}
-	out := api.Reload{DryRun: dryRun, Changes: make([]api.Change, len(changes))}
-	var failed []string
-	for i, c := range changes {
-		out.Changes[i] = changeJSON(c)
-		if c.Failed() {
-			failed = append(failed, c.Pool+": "+firstText(out.Changes[i].Results, string(supervisor.OutcomeFailed)))
-		}
-	}
-	if len(failed) > 0 {
-		return &failure{api.Problem{Code: api.CodeFailed, Changes: out.Changes,
-			Detail: "these pools are as they were before: " + strings.Join(failed, "; ")}}
 	}
 	return r.json(http.StatusOK, out)
 }
 
-func changeJSON(c supervisor.Change) api.Change {
-	out := api.Change{Pool: c.Pool, Kind: string(c.Kind), Fields: c.Fields, Results: resultsJSON(c.Results)}
-	if c.Workers != [2]int{} {
-		out.Workers = c.Workers[:]
+// upgrade answers when the other brood serves, or nothing has changed.
+func (s *Server) upgrade(r *request) error {
+	q, err := r.query("wait")
+	if err != nil {
+		return err
 	}
-	return out
-}
-
-func (r *request) results(results []api.Result, waited bool) error {
-	counts := map[string]int{}
-	for i := range results {
-		if !waited && results[i].Outcome == string(supervisor.OutcomeTimeout) {
-			results[i].Outcome = "accepted"
-		}
-		counts[results[i].Outcome]++
+	wait, err := duration(q, "wait", defaultUpgrade)
+	if err != nil {
+		return err
 	}
-	failed, late := counts[string(supervisor.OutcomeFailed)], counts[string(supervisor.OutcomeTimeout)]
-	switch {
-	case failed > 0:
-		return &failure{api.Problem{Code: api.CodeFailed, Results: results,
-			Detail: fmt.Sprintf("%d of %d slots did not come to what was asked: %s", failed, len(results), firstText(results, string(supervisor.OutcomeFailed)))}}
-	case late > 0:
-		return &failure{api.Problem{Code: api.CodeTimeout, Results: results,
-			Detail: fmt.Sprintf("%d of %d slots are not there yet: %s", late, len(results), firstText(results, string(supervisor.OutcomeTimeout)))}}
-	case counts["accepted"] > 0:
-		return r.json(http.StatusAccepted, api.Results{Results: results})
+	if err := s.doUpgrade(r.Context(), r.caller, wait); err != nil {
+		return err
 	}
-	return r.json(http.StatusOK, api.Results{Results: results})
-}
-
-func firstText(results []api.Result, outcome string) string {
-	for _, res := range results {
-		if res.Outcome == outcome {
-			return res.Target + ": " + res.Text
-		}
-	}
-	return ""
+	return r.json(http.StatusOK, api.Results{Results: []api.Result{}})
 }
 
 // shutdown answers 202 at once; with ?wait= when no worker is left.
@@ -362,16 +275,12 @@ func (s *Server) shutdown(r *request) error {
 	if err != nil {
 		return err
 	}
-	s.cfg.Shutdown()
+	if err := s.doShutdown(r.Context(), r.caller, wait); err != nil {
+		return err
+	}
+	status := http.StatusOK
 	if wait == 0 {
-		return r.json(http.StatusAccepted, api.Results{Results: []api.Result{}})
+		status = http.StatusAccepted
 	}
-	ctx, cancel := r.limited(wait)
-	defer cancel()
-	select {
-	case <-s.cfg.Supervisor.Done():
-		return r.json(http.StatusOK, api.Results{Results: []api.Result{}})
-	case <-ctx.Done():
-		return failf(api.CodeTimeout, "workers are still stopping after %v", wait)
-	}
+	return r.json(status, api.Results{Results: []api.Result{}})
 }

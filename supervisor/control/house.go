@@ -93,7 +93,9 @@ type guest struct {
 	*net.UnixConn
 	house *house
 	peer  peerResult
-	ahead []byte // read by receive, to be read again by HTTP
+	// caller is the same as the rights see it. It is set before anything is read.
+	caller *caller
+	ahead  []byte // read by receive, to be read again by HTTP
 
 	// Guarded by house.mu.
 	busy       bool        // at work on a request; else it is in a list of idle guests

@@ -2,8 +2,6 @@ package control
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -238,9 +236,7 @@ func replyText(r api.Reply) string {
 		return ""
 	case string:
 		return v
-	case []byte:
-		return base64.StdEncoding.EncodeToString(v)
-	case json.RawMessage:
+	case api.Raw: // bytes are base64 already
 		return string(ipc.Message{Codec: ipc.CodecJSON, Payload: v}.Plain())
 	}
 	return fmt.Sprint(r.Result)

@@ -115,22 +115,21 @@ func findVerb(said []string) (*lineVerb, error) {
 	return nil, failf(api.CodeNotFound, "there is no command %q%s", said[0], hint)
 }
 
-// permitted runs do if the caller may, and leaves the audit line.
+// permitted runs do if the caller may do such a thing at all, and there is room
+// for it. do passes [Server.do], which looks closer and leaves the audit line.
 func (c *lineConn) permitted(r *lineRequest, target string, do func(*lineRequest) (any, error)) (any, error) {
-	peer := c.g.peer.peer
-	role, why := c.s.access.roleOf(peer)
-	if r.verb != "" && r.verb != verbWhoami && !role.may(r.verb) {
-		audit(c.s.cfg.Log, peer, role, r.verb, target, outcomeDenied)
-		return nil, failf(api.CodeDenied, "%s needs the role %v, and uid %d has %v: %s", r.verb, minRole[r.verb], peer.UID, role, why)
+	if rights := c.s.rights(c.g.caller); r.verb != "" && r.verb != verbWhoami && !rights.somewhere(r.verb) {
+		t, _ := supervisor.ParseTarget(strings.SplitN(target, " ", 2)[0])
+		a := ask{verb: r.verb, scope: scopePool, target: t}
+		if r.verb == verbCommand {
+			a.command = r.words[0]
+		}
+		return nil, c.s.deny(c.g.caller, a, rights)
 	}
 	if err := c.g.mayNow(r.verb); err != nil {
 		return nil, err
 	}
-	v, err := do(r)
-	if minRole[r.verb] >= RoleOperator && r.verb != verbPing && r.verb != verbLogs {
-		audit(c.s.cfg.Log, peer, role, r.verb, target, outcomeOf(err))
-	}
-	return v, err
+	return do(r)
 }
 
 // answered is a worker's answer.
@@ -152,26 +151,14 @@ func (c *lineConn) command(r *lineRequest) (v any, err error) {
 	m := ipc.Args(r.words[1:]...)
 	c.whileHere(limit, func(ctx context.Context) {
 		if t.All {
-			v, err = c.commandAll(ctx, t, r.words[0], m)
+			v, err = c.s.doCommandAll(ctx, c.g.caller, t, r.words[0], m)
 			return
 		}
 		var reply supervisor.Reply
-		reply, err = c.s.cfg.Supervisor.Call(ctx, t, r.words[0], m)
+		reply, err = c.s.doCommand(ctx, c.g.caller, t, r.words[0], m)
 		v = answered{reply.From.String(), reply.Message}
 	})
 	return v, err
-}
-
-func (c *lineConn) commandAll(ctx context.Context, t supervisor.Target, name string, m ipc.Message) (any, error) {
-	replies, err := c.s.cfg.Supervisor.CallAll(ctx, t, name, m)
-	if err != nil {
-		return nil, err
-	}
-	out := api.Replies{Replies: make([]api.Reply, len(replies))}
-	for i, a := range replies {
-		out.Replies[i] = replyJSON(a)
-	}
-	return out, nil
 }
 
 // give writes an answer.
@@ -269,60 +256,39 @@ func (c *lineConn) doHealth(r *lineRequest) (any, error) {
 	if err := r.take(0, 1); err != nil {
 		return nil, err
 	}
-	st, err := c.selected(r)
-	if err != nil {
-		return nil, err
+	target := ""
+	if len(r.args) > 0 {
+		target = r.args[0]
 	}
-	return healthOf(st, 0), nil
-}
-
-// selected is the status of the target, if there is one, or of all.
-func (c *lineConn) selected(r *lineRequest) (supervisor.Status, error) {
-	if len(r.args) == 0 {
-		return c.s.cfg.Supervisor.Status(), nil
-	}
-	t, err := supervisor.ParseTarget(r.args[0])
-	if err != nil {
-		return supervisor.Status{}, err
-	}
-	return c.s.cfg.Supervisor.Select(t)
+	return c.s.doHealth(c.g.caller, target, 0)
 }
 
 func (c *lineConn) doStatus(r *lineRequest) (any, error) {
 	if err := r.take(0, 0); err != nil {
 		return nil, err
 	}
-	return c.s.statusJSON(), nil
+	return c.s.doStatus(c.g.caller)
 }
 
 func (c *lineConn) doPools(r *lineRequest) (any, error) {
 	if err := r.take(0, 0); err != nil {
 		return nil, err
 	}
-	st := c.s.cfg.Supervisor.Status()
-	out := api.Pools{Pools: make([]api.Pool, len(st.Pools))}
-	for i, p := range st.Pools {
-		out.Pools[i] = poolJSON(p)
-		out.Pools[i].Slots = nil
-	}
-	return out, nil
+	return c.s.doPools(c.g.caller)
 }
 
 func (c *lineConn) doWorkers(r *lineRequest) (any, error) {
 	if err := r.take(0, 1); err != nil {
 		return nil, err
 	}
-	st, err := c.selected(r)
+	if len(r.args) == 0 {
+		return c.s.doWorkers(c.g.caller)
+	}
+	t, err := supervisor.ParseTarget(r.args[0])
 	if err != nil {
 		return nil, err
 	}
-	out, now := api.Workers{Workers: []api.Worker{}}, time.Now()
-	for _, p := range st.Pools {
-		for _, w := range p.Slots {
-			out.Workers = append(out.Workers, workerJSON(w, now))
-		}
-	}
-	return out, nil
+	return c.s.doWorkersOf(c.g.caller, t)
 }
 
 func (c *lineConn) doWorker(r *lineRequest) (any, error) {
@@ -333,16 +299,7 @@ func (c *lineConn) doWorker(r *lineRequest) (any, error) {
 	if t.Slot == 0 {
 		return nil, failf(api.CodeBadRequest, "%v is no worker, which is POOL/NUMBER; show workers %v lists them", t, t)
 	}
-	st, err := c.s.cfg.Supervisor.Select(t)
-	if err != nil {
-		return nil, err
-	}
-	w := st.Pools[0].Slots[0]
-	out := workerJSON(w, time.Now())
-	for i := range w.Exits {
-		out.Exits = append(out.Exits, *exitJSON(&w.Exits[i]))
-	}
-	return out, nil
+	return c.s.doWorker(c.g.caller, t)
 }
 
 func (c *lineConn) doPing(r *lineRequest) (v any, err error) {
@@ -354,12 +311,7 @@ func (c *lineConn) doPing(r *lineRequest) (v any, err error) {
 	if r.timeout != 0 {
 		limit = r.timeout
 	}
-	c.whileHere(limit, func(ctx context.Context) {
-		var p supervisor.Pong
-		if p, err = c.s.cfg.Supervisor.Ping(ctx, t); err == nil {
-			v = pingJSON(p)
-		}
-	})
+	c.whileHere(limit, func(ctx context.Context) { v, err = c.s.doPing(ctx, c.g.caller, t) })
 	return v, err
 }
 
@@ -372,14 +324,7 @@ func (c *lineConn) doOrder(r *lineRequest) (v any, err error) {
 	if err != nil {
 		return nil, err
 	}
-	sup := c.s.cfg.Supervisor
-	do := map[verb]orderFunc{verbStart: sup.Start, verbStop: sup.Stop, verbRestart: sup.Restart}[r.verb]
-	c.whileHere(wait, func(ctx context.Context) {
-		var results []supervisor.Result
-		if results, err = do(ctx, t); err == nil {
-			v, err = judged(resultsJSON(results), wait > 0)
-		}
-	})
+	c.whileHere(wait, func(ctx context.Context) { v, err = c.s.doOrder(ctx, c.g.caller, r.verb, t, wait) })
 	return v, err
 }
 
@@ -399,12 +344,7 @@ func (c *lineConn) doScale(r *lineRequest) (v any, err error) {
 	if err != nil || n < 1 {
 		return nil, failf(api.CodeBadRequest, "scale %s %s: write how many workers the pool is to have, 1 or more", r.args[0], r.args[1])
 	}
-	c.whileHere(wait, func(ctx context.Context) {
-		var results []supervisor.Result
-		if results, err = c.s.cfg.Supervisor.Scale(ctx, t.Pool, n); err == nil {
-			v, err = judged(resultsJSON(results), wait > 0)
-		}
-	})
+	c.whileHere(wait, func(ctx context.Context) { v, err = c.s.doScale(ctx, c.g.caller, t, n, wait) })
 	return v, err
 }
 
@@ -415,7 +355,7 @@ func (c *lineConn) doReload(r *lineRequest) (v any, err error) {
 			return nil, err
 		}
 	}
-	c.whileHere(maxWait, func(ctx context.Context) { v, err = c.s.reloadNow(ctx, dryRun) })
+	c.whileHere(maxWait, func(ctx context.Context) { v, err = c.s.doReload(ctx, c.g.caller, dryRun, maxWait) })
 	return v, err
 }
 
@@ -427,17 +367,10 @@ func (c *lineConn) doShutdown(r *lineRequest) (any, error) {
 	if err := r.take(0, 0); err != nil {
 		return nil, err
 	}
-	c.s.cfg.Shutdown()
 	if wait == 0 {
-		return note("accepted: the workers are being stopped"), nil
+		return note("accepted: the workers are being stopped"), c.s.doShutdown(context.Background(), c.g.caller, 0)
 	}
-	c.whileHere(wait, func(ctx context.Context) {
-		select {
-		case <-c.s.cfg.Supervisor.Done():
-		case <-ctx.Done():
-			err = failf(api.CodeTimeout, "workers are still stopping after %v", wait)
-		}
-	})
+	c.whileHere(wait, func(ctx context.Context) { err = c.s.doShutdown(ctx, c.g.caller, wait) })
 	return note("done: no worker is left"), err
 }
 
@@ -445,18 +378,14 @@ func (c *lineConn) doWhoami(r *lineRequest) (any, error) {
 	if err := r.take(0, 0); err != nil {
 		return nil, err
 	}
-	if c.g.peer.err != nil {
-		return nil, c.g.peer.err
-	}
-	role, why := c.s.access.roleOf(c.g.peer.peer)
-	return whoamiJSON(c.g.peer.peer, role, why), nil
+	return c.s.doWhoami(c.g.caller)
 }
 
 func (c *lineConn) doVersion(r *lineRequest) (any, error) {
 	if err := r.take(0, 0); err != nil {
 		return nil, err
 	}
-	return c.s.versionJSON(), nil
+	return c.s.doVersion(c.g.caller)
 }
 
 // note is an answer that says one thing.

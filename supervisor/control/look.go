@@ -3,99 +3,180 @@ package control
 import (
 	"fmt"
 	"net/http"
-	"os/user"
-	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"example.com/brood/ipc"
 	"example.com/brood/supervisor"
 	"example.com/brood/supervisor/control/api"
 	"example.com/brood/supervisor/internal/lifecycle"
 )
 
-// The pages that only look. They answer from memory.
+// The pages that only look. They answer from memory. Of the pools they show those
+// that the caller may see.
 
-func (s *Server) status(r *request) error {
-	if _, err := r.query(); err != nil {
-		return err
-	}
+// seen is the status of the pools that the caller may see.
+func (s *Server) seen(c *caller, v verb) supervisor.Status {
 	st := s.cfg.Supervisor.Status()
-	out := api.Status{
-		Version: s.cfg.Version, PID: st.PID, Started: stamp(st.Started),
-		Health: healthOf(st, 0).Health, Pools: make([]api.Pool, len(st.Pools)),
+	if s.rights(c).everywhere(v) {
+		return st
 	}
-	for i, p := range st.Pools {
-		out.Pools[i] = poolJSON(p)
-	}
-	return r.json(http.StatusOK, out)
+	sees := s.sees(c, v)
+	st.Pools = slices.DeleteFunc(st.Pools, func(p supervisor.PoolStatus) bool { return !sees(p.Name) })
+	return st
 }
 
-func (s *Server) listPools(r *request) error {
-	if _, err := r.query(); err != nil {
-		return err
-	}
-	st := s.cfg.Supervisor.Status()
-	out := api.Pools{Pools: make([]api.Pool, len(st.Pools))}
-	for i, p := range st.Pools {
-		out.Pools[i] = poolJSON(p)
-		out.Pools[i].Slots = nil
-	}
-	return r.json(http.StatusOK, out)
-}
-
-func (s *Server) onePool(r *request) error {
-	if _, err := r.query(); err != nil {
-		return err
-	}
-	t, err := r.pathTarget()
-	if err != nil {
-		return err
-	}
-	st, err := s.cfg.Supervisor.Select(t)
-	if err != nil {
-		return err
-	}
-	if len(st.Pools) != 1 {
-		return failf(api.CodeConflict, "* names all pools; GET /v1/pools lists them")
-	}
-	return r.json(http.StatusOK, poolJSON(st.Pools[0]))
-}
-
-func (s *Server) listWorkers(r *request) error {
-	if _, err := r.query(); err != nil {
-		return err
-	}
-	st := s.cfg.Supervisor.Status()
-	now := time.Now()
-	out := api.Workers{Workers: []api.Worker{}}
-	for _, p := range st.Pools {
-		for _, w := range p.Slots {
-			out.Workers = append(out.Workers, workerJSON(w, now))
+func (s *Server) doStatus(c *caller) (out api.Status, err error) {
+	err = s.do(c, ask{verb: verbStatus, scope: scopeSeen}, func() error {
+		st := s.seen(c, verbStatus)
+		out = api.Status{
+			Version: s.cfg.Version, PID: st.PID, Started: stamp(st.Started),
+			Health: healthOf(st, 0).Health, Pools: make([]api.Pool, len(st.Pools)), Trouble: s.trouble(),
 		}
+		for i, p := range st.Pools {
+			out.Pools[i] = poolJSON(p)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// trouble is what is wrong with the supervisor itself.
+func (s *Server) trouble() []string {
+	if text := s.audit.trouble(); text != "" {
+		return []string{"changes are not audited: " + text}
+	}
+	return nil
+}
+
+func (s *Server) doPools(c *caller) (out api.Pools, err error) {
+	err = s.do(c, ask{verb: verbStatus, scope: scopeSeen}, func() error {
+		st := s.seen(c, verbStatus)
+		out = api.Pools{Pools: make([]api.Pool, len(st.Pools))}
+		for i, p := range st.Pools {
+			out.Pools[i] = poolJSON(p)
+			out.Pools[i].Slots = nil
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (s *Server) doPool(c *caller, t supervisor.Target) (out api.Pool, err error) {
+	err = s.do(c, ask{verbStatus, scopePool, t, ""}, func() error {
+		st, err := s.cfg.Supervisor.Select(t)
+		if err != nil {
+			return err
+		}
+		if len(st.Pools) != 1 {
+			return failf(api.CodeConflict, "* names all pools; GET /v1/pools lists them")
+		}
+		out = poolJSON(st.Pools[0])
+		return nil
+	})
+	return out, err
+}
+
+func (s *Server) doWorkers(c *caller) (out api.Workers, err error) {
+	err = s.do(c, ask{verb: verbStatus, scope: scopeSeen}, func() error {
+		st := s.seen(c, verbStatus)
+		now := time.Now()
+		out.Workers = []api.Worker{}
+		for _, p := range st.Pools {
+			for _, w := range p.Slots {
+				out.Workers = append(out.Workers, workerJSON(w, now))
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// doWorkersOf is the slots that t names.
+func (s *Server) doWorkersOf(c *caller, t supervisor.Target) (out api.Workers, err error) {
+	err = s.do(c, ask{verbStatus, scopePool, t, ""}, func() error {
+		st, err := s.cfg.Supervisor.Select(t)
+		now := time.Now()
+		out.Workers = []api.Worker{}
+		for _, p := range st.Pools {
+			for _, w := range p.Slots {
+				out.Workers = append(out.Workers, workerJSON(w, now))
+			}
+		}
+		return err
+	})
+	return out, err
+}
+
+// doWorker is one slot, with what ended in it.
+func (s *Server) doWorker(c *caller, t supervisor.Target) (out api.Worker, err error) {
+	err = s.do(c, ask{verbStatus, scopePool, t, ""}, func() error {
+		st, err := s.cfg.Supervisor.Select(t)
+		if err != nil {
+			return err
+		}
+		w := st.Pools[0].Slots[0]
+		out = workerJSON(w, time.Now())
+		for i := range w.Exits {
+			out.Exits = append(out.Exits, *exitJSON(&w.Exits[i]))
+		}
+		return nil
+	})
+	return out, err
+}
+
+// doHealth judges all that the caller may see, or what the target names; an empty
+// one is all. minReady 0 is each pool's own.
+func (s *Server) doHealth(c *caller, target string, minReady int) (out api.Health, err error) {
+	if target == "" {
+		err = s.do(c, ask{verb: verbHealth, scope: scopeSeen}, func() error {
+			out = healthOf(s.seen(c, verbHealth), minReady)
+			return nil
+		})
+		return out, err
+	}
+	t, err := supervisor.ParseTarget(target)
+	if err != nil {
+		return out, err
+	}
+	err = s.do(c, ask{verbHealth, scopePool, t, ""}, func() error {
+		st, err := s.cfg.Supervisor.Select(t)
+		out = healthOf(st, minReady)
+		return err
+	})
+	return out, err
+}
+
+func (s *Server) status(r *request) error    { return answerWith(r, s.doStatus) }
+func (s *Server) listPools(r *request) error { return answerWith(r, s.doPools) }
+func (s *Server) listWorkers(r *request) error {
+	return answerWith(r, s.doWorkers)
+}
+func (s *Server) whoami(r *request) error    { return answerWith(r, s.doWhoami) }
+func (s *Server) version(r *request) error   { return answerWith(r, s.doVersion) }
+func (s *Server) onePool(r *request) error   { return answerOf(r, s.doPool) }
+func (s *Server) oneWorker(r *request) error { return answerOf(r, s.doWorker) }
+
+// answerWith answers a page without parameters.
+func answerWith[T any](r *request, do func(*caller) (T, error)) error {
+	if _, err := r.query(); err != nil {
+		return err
+	}
+	out, err := do(r.caller)
+	if err != nil {
+		return err
 	}
 	return r.json(http.StatusOK, out)
 }
 
-func (s *Server) oneWorker(r *request) error {
-	if _, err := r.query(); err != nil {
-		return err
-	}
+// answerOf answers a page of a target.
+func answerOf[T any](r *request, do func(*caller, supervisor.Target) (T, error)) error {
 	t, err := r.pathTarget()
 	if err != nil {
 		return err
 	}
-	st, err := s.cfg.Supervisor.Select(t)
-	if err != nil {
-		return err
-	}
-	w := st.Pools[0].Slots[0]
-	out := workerJSON(w, time.Now())
-	for i := range w.Exits {
-		out.Exits = append(out.Exits, *exitJSON(&w.Exits[i]))
-	}
-	return r.json(http.StatusOK, out)
+	return answerWith(r, func(c *caller) (T, error) { return do(c, t) })
 }
 
 func (s *Server) health(r *request) error {
@@ -109,17 +190,10 @@ func (s *Server) health(r *request) error {
 			return failf(api.CodeBadRequest, "min_ready=%s: write a number of workers, 1 or more", text)
 		}
 	}
-	st := s.cfg.Supervisor.Status()
-	if text := r.PathValue("target"); text != "" {
-		t, err := supervisor.ParseTarget(text)
-		if err != nil {
-			return err
-		}
-		if st, err = s.cfg.Supervisor.Select(t); err != nil {
-			return err
-		}
+	h, err := s.doHealth(r.caller, r.PathValue("target"), minReady)
+	if err != nil {
+		return err
 	}
-	h := healthOf(st, minReady)
 	status := http.StatusOK
 	if h.Health == critical {
 		status = http.StatusServiceUnavailable
@@ -204,30 +278,6 @@ func poolHealth(p supervisor.PoolStatus, minReady int) api.PoolHealth {
 		out.Text += " (" + firstBad + ")"
 	}
 	return out
-}
-
-func (s *Server) whoami(r *request) error {
-	if _, err := r.query(); err != nil {
-		return err
-	}
-	if _, err := peerFrom(r.Context()); err != nil {
-		return err
-	}
-	out := api.Whoami{UID: r.peer.UID, GID: r.peer.GID, Groups: r.peer.Groups, PID: r.peer.PID, Role: r.role.String(), Reason: r.why}
-	if u, err := user.LookupId(strconv.Itoa(r.peer.UID)); err == nil {
-		out.User = u.Username
-	}
-	return r.json(http.StatusOK, out)
-}
-
-func (s *Server) version(r *request) error {
-	if _, err := r.query(); err != nil {
-		return err
-	}
-	return r.json(http.StatusOK, api.Version{
-		Version: s.cfg.Version, Protocol: [2]int{ipc.Version, ipc.Version},
-		Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
-	})
 }
 
 // stamp is t for the API; absent when zero.

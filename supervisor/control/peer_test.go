@@ -84,8 +84,9 @@ func TestAnotherUser(t *testing.T) {
 	if runtime.GOOS != "freebsd" && p.PID != client.cmd.Process.Pid {
 		t.Errorf("got pid %d, want %d", p.PID, client.cmd.Process.Pid)
 	}
-	if role, reason := DefaultAccess().roleOf(p); role != RoleViewer {
-		t.Errorf("%v: %s", role, reason)
+	access := DefaultAccess()
+	if r := access.rightsOf(p, path); r.String() != "viewer" {
+		t.Errorf("%v: %s", r, r.why)
 	}
 }
 
@@ -165,8 +166,9 @@ func TestUnknownPeerIsNobody(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: no error", name)
 		}
-		if role, reason := (Access{Owner: 0, Others: RoleAdmin}).roleOf(p); role != RoleNone {
-			t.Errorf("%s: %v, %s", name, role, reason)
+		access := Access{Owner: 0, Door: Door{Others: RoleAdmin}}
+		if r := access.rightsOf(p, ""); r.top() != RoleNone {
+			t.Errorf("%s: %v, %s", name, r, r.why)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/brood/supervisor"
 	"example.com/brood/supervisor/control/api"
 )
 
@@ -28,25 +29,18 @@ type request struct {
 	*http.Request
 	w      http.ResponseWriter
 	verb   verb
-	peer   Peer
-	role   Role
-	why    string // the role was given
-	target string // as named in the request, for the audit
-	wrote  bool   // the status line has gone out
+	caller *caller
+	wrote  bool // the status line has gone out
 }
 
 // table is every page. {target...} is one or two path elements.
 func (s *Server) table() map[string]map[string]route {
-	order := func(v verb, do orderFunc) map[string]route {
-		return map[string]route{http.MethodPost: {v, func(r *request) error { return s.order(r, do) }}}
-	}
 	get := func(v verb, h func(*request) error) map[string]route {
 		return map[string]route{http.MethodGet: {v, h}}
 	}
 	post := func(v verb, h func(*request) error) map[string]route {
 		return map[string]route{http.MethodPost: {v, h}}
 	}
-	sup := s.cfg.Supervisor
 	return map[string]map[string]route{
 		"/v1/health":                                get(verbHealth, s.health),
 		"/v1/health/{target...}":                    get(verbHealth, s.health),
@@ -59,14 +53,15 @@ func (s *Server) table() map[string]map[string]route {
 		"/v1/workers/{pool}/{slot}/commands/{name}": post(verbCommand, s.command),
 		"/v1/workers/{pool}/{slot}/ping":            post(verbPing, s.ping),
 		"/v1/pools/{pool}/ping":                     post(verbPing, s.ping),
-		"/v1/pools/{pool}/start":                    order(verbStart, sup.Start),
-		"/v1/pools/{pool}/stop":                     order(verbStop, sup.Stop),
-		"/v1/pools/{pool}/restart":                  order(verbRestart, sup.Restart),
-		"/v1/workers/{pool}/{slot}/start":           order(verbStart, sup.Start),
-		"/v1/workers/{pool}/{slot}/stop":            order(verbStop, sup.Stop),
-		"/v1/workers/{pool}/{slot}/restart":         order(verbRestart, sup.Restart),
+		"/v1/pools/{pool}/start":                    post(verbStart, s.order),
+		"/v1/pools/{pool}/stop":                     post(verbStop, s.order),
+		"/v1/pools/{pool}/restart":                  post(verbRestart, s.order),
+		"/v1/workers/{pool}/{slot}/start":           post(verbStart, s.order),
+		"/v1/workers/{pool}/{slot}/stop":            post(verbStop, s.order),
+		"/v1/workers/{pool}/{slot}/restart":         post(verbRestart, s.order),
 		"/v1/pools/{pool}/scale":                    post(verbScale, s.scale),
 		"/v1/reload":                                post(verbReload, s.reload),
+		"/v1/upgrade":                               post(verbUpgrade, s.upgrade),
 		"/v1/shutdown":                              post(verbShutdown, s.shutdown),
 		"/v1/whoami":                                get(verbWhoami, s.whoami),
 		"/v1/version":                               get(verbVersion, s.version),
@@ -92,14 +87,12 @@ func (s *Server) routes() http.Handler {
 	return mux
 }
 
-// page serves one pattern: it finds who is calling and whether they may, runs
-// the handler, and audits what changes something.
+// page serves one pattern: it finds who is calling and whether they may do this
+// to anything at all, and runs the handler, which passes [Server.do].
 func (s *Server) page(methods map[string]route) http.Handler {
 	allow := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
 	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
-		r := &request{w: w, Request: hr, target: targetText(hr)}
-		r.peer, _ = peerFrom(hr.Context()) // without an answer the role is none
-		r.role, r.why = s.access.roleOf(r.peer)
+		r := &request{w: w, Request: hr, caller: callerFrom(hr.Context())}
 		method := hr.Method
 		route, ok := methods[method]
 		if method == http.MethodHead { // of pages that only look
@@ -116,9 +109,8 @@ func (s *Server) page(methods map[string]route) http.Handler {
 			return
 		}
 		r.verb = route.verb
-		if r.verb != verbWhoami && !r.role.may(r.verb) {
-			audit(s.cfg.Log, r.peer, r.role, r.verb, r.target, outcomeDenied)
-			s.answer(r, failf(api.CodeDenied, "%s needs the role %v, and uid %d has %v: %s", r.verb, minRole[r.verb], r.peer.UID, r.role, r.why))
+		if rights := s.rights(r.caller); r.verb != verbWhoami && !rights.somewhere(r.verb) {
+			s.answer(r, s.deny(r.caller, ask{verb: r.verb, scope: scopePool, target: r.roughTarget(), command: r.PathValue("name")}, rights))
 			return
 		}
 		if g := guestFrom(hr.Context()); g != nil {
@@ -131,31 +123,18 @@ func (s *Server) page(methods map[string]route) http.Handler {
 				return
 			}
 		}
-		err := route.handle(r)
-		if minRole[r.verb] >= RoleOperator && r.verb != verbPing && r.verb != verbLogs {
-			audit(s.cfg.Log, r.peer, r.role, r.verb, r.target, outcomeOf(err))
-		}
-		s.answer(r, err)
+		s.answer(r, route.handle(r))
 	})
 }
 
-func outcomeOf(err error) string {
-	if err == nil {
-		return "ok"
+// roughTarget is what the path names, for the audit of what was denied before
+// anybody looked closer.
+func (r *request) roughTarget() supervisor.Target {
+	t, err := r.pathTarget()
+	if err != nil {
+		t = supervisor.Target{Pool: r.PathValue("pool")}
 	}
-	return problemOf(err).Code
-}
-
-// targetText is what the path names, for the audit.
-func targetText(r *http.Request) string {
-	text := r.PathValue("pool")
-	if slot := r.PathValue("slot"); slot != "" {
-		text += "/" + slot
-	}
-	if name := r.PathValue("name"); name != "" {
-		text = strings.TrimSpace(text + " " + name)
-	}
-	return text
+	return t
 }
 
 // answer sends an error as a problem document. A client that has gone, or an

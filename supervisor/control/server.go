@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -30,8 +31,16 @@ type Config struct {
 	// Reload reads the configuration again and has it carried out, or with dryRun
 	// only compared. nil: there is no file to read.
 	Reload func(ctx context.Context, dryRun bool) ([]supervisor.Change, error)
-	// Others is the role of whoever else the socket's mode lets in.
-	Others Role
+	// Upgrade has another brood take this one's place, and returns when that serves
+	// or nothing has changed. nil: it can't.
+	Upgrade func(ctx context.Context) error
+	// Access says who may do what. [Server.SetAccess] changes it.
+	Access Access
+	// Audit is the file that changes are written down in; see docs/security.md.
+	// Empty: they go to Log.
+	Audit string
+	// AuditRequired: changes are refused while they can't be written down.
+	AuditRequired bool
 	// Limits is how many connections there may be.
 	Limits Limits
 	// Log takes the audit lines and what goes wrong. nil: nothing is logged.
@@ -41,7 +50,8 @@ type Config struct {
 // Server answers on listeners made by [Listen].
 type Server struct {
 	cfg    Config
-	access Access
+	access atomic.Pointer[Access]
+	audit  *auditor
 	house  *house
 	http   *http.Server
 	web    *handover // what s.http listens on
@@ -64,27 +74,32 @@ const (
 	maxBody     = 16 << 20         // bytes, as ipc.DefaultMaxMessage
 	defaultCall = 30 * time.Second // ?timeout=
 	maxWait     = time.Hour        // of ?timeout= and ?wait=
+
+	defaultUpgrade = time.Minute // ?wait= of an upgrade
 )
 
-// NewServer makes a server. Serve starts it.
-func NewServer(cfg Config) *Server {
+// NewServer makes a server. Serve starts it, Close ends it. An audit file that
+// can't be opened is an error.
+func NewServer(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = hclog.NewNullLogger()
 	}
-	s := &Server{
-		cfg: cfg, access: Access{Owner: os.Geteuid(), Others: cfg.Others},
-		house: newHouse(cfg.Limits, os.Geteuid(), openFiles()), web: newHandover(),
+	s := &Server{cfg: cfg, house: newHouse(cfg.Limits, os.Geteuid(), openFiles()), web: newHandover()}
+	s.SetAccess(cfg.Access)
+	var err error
+	if s.audit, err = newAuditor(cfg.Audit, cfg.AuditRequired, cfg.Log); err != nil {
+		return nil, err
 	}
 	s.http = &http.Server{
 		Handler:           s.routes(),
-		ConnContext:       withPeer,
+		ConnContext:       withCaller,
 		ConnState:         connState,
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          cfg.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	}
-	return s
+	return s, nil
 }
 
 // Close ends all listeners, gives the answers under way until ctx ends, and
@@ -108,5 +123,6 @@ func (s *Server) Close(ctx context.Context) error {
 		err = s.http.Close()
 	}
 	s.receivers.Wait()
+	s.audit.close()
 	return err
 }

@@ -40,6 +40,7 @@ func (s *Server) Serve(l net.Listener) error {
 		var peer peerResult
 		peer.peer, peer.err = peerOf(uc)
 		if g := s.house.admit(uc, peer); g != nil {
+			g.caller = &caller{peer: peer.peer, err: peer.err, door: l.Addr().String()}
 			s.receivers.Go(func() { s.receive(g) })
 		}
 	}

@@ -11,7 +11,9 @@ type Status struct {
 	PID     int    `json:"pid"`     // of the supervisor
 	Started string `json:"started"` // when the supervisor began
 	Health  string `json:"health"`  // ok | degraded | critical
-	Pools   []Pool `json:"pools"`
+	Pools   []Pool `json:"pools"`   // that the caller may see
+	// Trouble is what is wrong with the supervisor itself, for people.
+	Trouble []string `json:"trouble,omitempty"`
 }
 
 // Pool is one pool and its slots.
@@ -181,8 +183,19 @@ type Whoami struct {
 	Groups []int  `json:"groups,omitempty"`
 	PID    int    `json:"pid,omitempty"`
 	User   string `json:"user,omitempty"`
-	Role   string `json:"role"`   // none | viewer | operator | admin
+	Role   string `json:"role"`   // none | viewer | operator | admin; the highest of those below
 	Reason string `json:"reason"` // which rule gave the role
+	Socket string `json:"socket,omitempty"`
+	// Where rules narrow the role: the roles in parts, and the one everywhere.
+	Narrowed   []NarrowRole `json:"narrowed,omitempty"`
+	Everywhere string       `json:"everywhere,omitempty"`
+}
+
+// NarrowRole is a role in some pools, or for some commands, only.
+type NarrowRole struct {
+	Role     string   `json:"role"`
+	Pools    []string `json:"pools,omitempty"`    // absent: all
+	Commands []string `json:"commands,omitempty"` // absent: whatever the role covers
 }
 
 // Version answers GET /v1/version.

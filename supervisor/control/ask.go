@@ -1,0 +1,211 @@
+package control
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+
+	"example.com/brood/supervisor"
+	"example.com/brood/supervisor/control/api"
+)
+
+// What is asked is the same whatever tongue it is asked in: an ask, of a
+// caller. It passes one gate, which knows the caller's rights and leaves the
+// audit line.
+
+// caller is who is at the other end of a connection. It is made once for each.
+type caller struct {
+	peer Peer
+	err  error  // why nothing is known of the peer
+	door string // the path of the socket that it came in by
+
+	judged atomic.Pointer[judgement]
+}
+
+// judgement is the rights that an Access gives a caller.
+type judgement struct {
+	by *Access
+	rights
+}
+
+// newCaller asks the kernel who is at the other end of c, which came in by the
+// socket at door.
+func newCaller(c net.Conn, door string) *caller {
+	peer, err := peerFrom(withPeer(context.Background(), c))
+	return &caller{peer: peer, err: err, door: door}
+}
+
+type (
+	doorKey   struct{} // the path of the listener
+	callerKey struct{} // the *caller
+)
+
+// withCaller is made for http.Server.ConnContext. A guest knows its caller.
+func withCaller(ctx context.Context, c net.Conn) context.Context {
+	if g, ok := c.(*guest); ok {
+		return context.WithValue(withPeer(ctx, c), callerKey{}, g.caller)
+	}
+	door, _ := ctx.Value(doorKey{}).(string)
+	return context.WithValue(ctx, callerKey{}, newCaller(c, door))
+}
+
+// callerFrom is who sent a request. Without withCaller it is nobody.
+func callerFrom(ctx context.Context) *caller {
+	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
+		return c
+	}
+	return &caller{err: errNoPeer}
+}
+
+// rights is what the caller may do now: a reload may change it.
+func (s *Server) rights(c *caller) rights {
+	access := s.access.Load()
+	j := c.judged.Load()
+	if j == nil || j.by != access {
+		j = &judgement{access, access.rightsOf(c.peer, c.door)}
+		c.judged.Store(j)
+	}
+	return j.rights
+}
+
+// ask is one thing that a caller wants.
+type ask struct {
+	verb   verb
+	scope  scope
+	target supervisor.Target // of scopePool
+	// command is its name, for verbCommand.
+	command string
+}
+
+// scope is what an ask concerns.
+type scope uint8
+
+const (
+	scopeNone scope = iota // no pool: version, reload
+	scopeSeen              // whatever pools the caller may see: lists of all
+	scopePool              // the pools of a target
+)
+
+// String is what the audit calls the target.
+func (a ask) String() string {
+	var text string
+	if a.scope == scopePool {
+		if text = a.target.String(); a.target == (supervisor.Target{}) {
+			text = ""
+		}
+	}
+	if a.command != "" {
+		if text != "" {
+			text += " "
+		}
+		text += a.command
+	}
+	return text
+}
+
+// do has f do what is asked, if the caller may have it done, and leaves the audit
+// line of what changes something or was refused.
+func (s *Server) do(c *caller, a ask, f func() error) error {
+	if a.target.Pool == "" && a.scope == scopePool {
+		a.target = s.named(a.target)
+	}
+	if err := s.may(c, a); err != nil {
+		return err
+	}
+	if !a.verb.changes() {
+		return f()
+	}
+	if err := s.auditable(); err != nil {
+		s.audited(c, a, err)
+		return err
+	}
+	err := f()
+	s.audited(c, a, err)
+	return err
+}
+
+// named fills in the name of the only pool, if there is only one.
+func (s *Server) named(t supervisor.Target) supervisor.Target {
+	if names := s.cfg.Supervisor.PoolNames(); len(names) == 1 {
+		t.Pool = names[0]
+	}
+	return t
+}
+
+// may is nil if the caller may have a done; else it says why not, and that is
+// audited.
+func (s *Server) may(c *caller, a ask) error {
+	if a.verb == verbWhoami { // everybody may know who they are
+		return nil
+	}
+	r := s.rights(c)
+	allowed := false
+	switch {
+	case a.scope == scopePool && a.target.Pool == "*":
+		allowed = s.mayInAll(r, a)
+	case a.scope == scopePool && a.target.Pool == "": // of several, which the verb itself refuses
+		allowed = r.somewhere(a.verb)
+	case a.scope == scopePool:
+		allowed = r.in(a.target.Pool, a.verb, a.command)
+	case a.scope == scopeSeen, minRole[a.verb] <= RoleViewer:
+		allowed = r.somewhere(a.verb)
+	default:
+		allowed = r.everywhere(a.verb)
+	}
+	if allowed {
+		return nil
+	}
+	return s.deny(c, a, r)
+}
+
+func (s *Server) mayInAll(r rights, a ask) bool {
+	if !r.somewhere(a.verb) {
+		return false
+	}
+	for _, pool := range s.cfg.Supervisor.PoolNames() {
+		if !r.in(pool, a.verb, a.command) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Server) deny(c *caller, a ask, r rights) error {
+	what := string(a.verb)
+	if text := a.String(); text != "" {
+		what += " (" + text + ")"
+	}
+	err := failf(api.CodeDenied, "%s needs the role %v, and uid %d has %v: %s", what, minRole[a.verb], c.peer.UID, r, r.why)
+	s.audit.line(c, r.top(), a.verb, a.String(), outcomeDenied, r.why)
+	return err
+}
+
+// sees is what the caller may do v to, of the pools there are.
+func (s *Server) sees(c *caller, v verb) func(pool string) bool {
+	r := s.rights(c)
+	return func(pool string) bool { return r.in(pool, v, "") }
+}
+
+// audited leaves the line of what was done.
+func (s *Server) audited(c *caller, a ask, err error) {
+	s.audit.line(c, s.rights(c).top(), a.verb, a.String(), outcomeOf(err), "")
+}
+
+func outcomeOf(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return problemOf(err).Code
+}
+
+// auditable is nil unless changes are refused because they can't be audited.
+func (s *Server) auditable() error {
+	if trouble := s.audit.trouble(); trouble != "" && s.audit.required {
+		return failf(api.CodeUnavailable, "changes are refused while they can't be audited (audit_required): %s", trouble)
+	}
+	return nil
+}
+
+// SetAccess puts other rules in force, for callers who are connected already as
+// well.
+func (s *Server) SetAccess(a Access) { s.access.Store(&a) }

@@ -1,0 +1,110 @@
+package control
+
+import (
+	"strings"
+	"testing"
+)
+
+func known(uid, gid int, groups ...int) Peer {
+	return Peer{UID: uid, GID: gid, Groups: groups, known: true}
+}
+
+// TestRightsOf: who is named gets what the rules give, who is not what the
+// listener gives, and nobody more than the listener's highest.
+func TestRightsOf(t *testing.T) {
+	rules := []Rule{
+		{Role: RoleAdmin, UIDs: []int{1001}},
+		{Role: RoleViewer, GIDs: []int{50}},
+		{Role: RoleOperator, GIDs: []int{60}, Pools: []string{"web", "api"}},
+		{Role: RoleOperator, UIDs: []int{1002}, Pools: []string{"web"}, Commands: []string{"flush"}},
+		{Role: RoleNone, UIDs: []int{1003}},
+	}
+	access := Access{Owner: 1000, Rules: rules, Door: Door{Others: RoleViewer}, Doors: map[string]Door{
+		"/nobody": {Others: RoleNone}, "/capped": {Others: RoleOperator, Max: RoleViewer}, "/ops": {Others: RoleOperator},
+	}}
+	for _, tt := range []struct {
+		peer      Peer
+		door      string
+		want, why string
+	}{
+		{known(0, 0), "", "admin", "uid 0 is root"},
+		{known(1000, 5), "", "admin", "uid 1000 is the supervisor's own"},
+		{known(1001, 5), "", "admin", "access rule 1 names uid 1001 or a group of it"},
+		{known(7, 50), "", "viewer", "access rule 2 names uid 7 or a group of it"},
+		{known(7, 5, 4, 50), "", "viewer", "access rule 2 names"},
+		{known(7, 5, 60), "", "operator of web, api", "access rule 3 names"},
+		{known(7, 50, 60), "", "viewer; operator of web, api", "access rules 2, 3 name uid 7"},
+		{known(1002, 5), "", "operator of web for flush", "access rule 4 names"},
+		{known(1002, 60), "/ops", "operator of web, api; operator of web for flush", "access rules 3, 4"},
+		{known(1003, 5), "/ops", "none", "access rule 5 names"},
+		{known(1003, 50), "", "viewer", "access rules 2, 5"},
+		{known(7, 7), "", "viewer", "no rule names uid 7; this listener gives viewer"},
+		{known(7, 7), "/ops", "operator", "no rule names uid 7; this listener gives operator"},
+		{known(7, 7), "/nobody", "none", "this listener gives none"},
+		{known(7, 7), "/capped", "viewer", "nobody has more than viewer through this listener"},
+		{known(0, 0), "/capped", "viewer", "uid 0 is root; nobody has more than viewer"},
+		{known(7, 60), "/capped", "viewer of web, api", "nobody has more"},
+		{Peer{UID: 0}, "", "none", "the kernel does not say who is calling"},
+		{Peer{GID: 60, Groups: []int{60}}, "", "none", "the kernel does not say"},
+	} {
+		r := access.rightsOf(tt.peer, tt.door)
+		if r.String() != tt.want || !strings.Contains(r.why, tt.why) {
+			t.Errorf("%+v by %q: %v, because %s; want %s, because %s", tt.peer, tt.door, r, r.why, tt.want, tt.why)
+		}
+	}
+	zero := Access{Owner: -1}
+	if r := zero.rightsOf(known(1000, 1000), ""); r.top() != RoleNone {
+		t.Errorf("the zero Access gives %v", r)
+	}
+}
+
+// TestNarrowRights: a narrowed rule covers exactly what it names.
+func TestNarrowRights(t *testing.T) {
+	access := Access{Owner: -1, Rules: []Rule{
+		{Role: RoleOperator, UIDs: []int{1}, Pools: []string{"web"}},
+		{Role: RoleOperator, UIDs: []int{2}, Pools: []string{"web"}, Commands: []string{"flush"}},
+		{Role: RoleOperator, UIDs: []int{3}, Commands: []string{"flush"}},
+		{Role: RoleViewer, UIDs: []int{4}, Pools: []string{"web"}},
+	}}
+	for _, tt := range []struct {
+		uid           int
+		pool          string
+		verb          verb
+		command       string
+		may           bool
+		somewhereToo  bool
+		everywhereToo bool
+	}{
+		{1, "web", verbRestart, "", true, true, false},
+		{1, "web", verbCommand, "anything", true, true, false},
+		{1, "web", verbStatus, "", true, true, false},
+		{1, "db", verbRestart, "", false, true, false},
+		{1, "db", verbStatus, "", false, true, false},
+		{1, "web", verbReload, "", false, false, false},
+		{2, "web", verbCommand, "flush", true, true, false},
+		{2, "web", verbCommand, "reload", false, true, false},
+		{2, "web", verbRestart, "", false, false, false},
+		{2, "web", verbLogs, "", false, false, false},
+		{2, "web", verbPing, "", false, false, false},
+		{2, "web", verbStatus, "", true, true, false},
+		{2, "db", verbCommand, "flush", false, true, false},
+		{3, "db", verbCommand, "flush", true, true, false},
+		{3, "db", verbStop, "", false, false, false},
+		{4, "web", verbHealth, "", true, true, false},
+		{4, "db", verbHealth, "", false, true, false},
+		{4, "web", verbCommand, "flush", false, false, false},
+		{5, "web", verbStatus, "", false, false, false},
+		{1, "web", "no such verb", "", false, false, false},
+	} {
+		r := access.rightsOf(known(tt.uid, 9), "")
+		if got := r.in(tt.pool, tt.verb, tt.command); got != tt.may {
+			t.Errorf("uid %d, %s %s of %s: %v", tt.uid, tt.verb, tt.command, tt.pool, got)
+		}
+		if got := r.somewhere(tt.verb); got != tt.somewhereToo {
+			t.Errorf("uid %d, %s somewhere: %v", tt.uid, tt.verb, got)
+		}
+		if got := r.everywhere(tt.verb); got != tt.everywhereToo {
+			t.Errorf("uid %d, %s everywhere: %v", tt.uid, tt.verb, got)
+		}
+	}
+}

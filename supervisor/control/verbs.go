@@ -1,0 +1,289 @@
+package control
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/user"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/brood/ipc"
+	"example.com/brood/supervisor"
+	"example.com/brood/supervisor/control/api"
+)
+
+// What each verb does, for a caller in either tongue. All of them pass
+// [Server.do]. A context that ends, as when a client hangs up, ends the waiting:
+// an order that was given is carried out all the same. Only commands are
+// cancelled.
+
+// doCommand sends a command to one worker.
+func (s *Server) doCommand(ctx context.Context, c *caller, t supervisor.Target, name string, m ipc.Message) (reply supervisor.Reply, err error) {
+	err = s.do(c, ask{verbCommand, scopePool, t, name}, func() error {
+		reply, err = s.cfg.Supervisor.Call(ctx, t, name, m)
+		return err
+	})
+	return reply, err
+}
+
+// doCommandAll sends a command to every worker of t.
+func (s *Server) doCommandAll(ctx context.Context, c *caller, t supervisor.Target, name string, m ipc.Message) (out api.Replies, err error) {
+	err = s.do(c, ask{verbCommand, scopePool, t, name}, func() error {
+		replies, err := s.cfg.Supervisor.CallAll(ctx, t, name, m)
+		out.Replies = make([]api.Reply, len(replies))
+		for i, a := range replies {
+			out.Replies[i] = replyJSON(a)
+		}
+		return err
+	})
+	return out, err
+}
+
+func replyJSON(a supervisor.AllReply) api.Reply {
+	out := api.Reply{Target: a.From.String()}
+	if a.Err != nil {
+		p := problemOf(a.Err)
+		out.Outcome, out.Error = p.Code, p.Detail
+		var ce *ipc.CallError
+		if errors.As(a.Err, &ce) {
+			out.Outcome, out.Started = string(ce.Outcome()), ce.Started.String()
+		}
+		return out
+	}
+	out.Outcome = "ok"
+	out.Codec, out.Result = value(a.Message)
+	return out
+}
+
+// value is a payload as a JSON value, and its codec: JSON as it is, text as a
+// string, all else as base64. What a worker calls JSON and is not counts as
+// bytes.
+func value(m ipc.Message) (codec string, v api.Raw) {
+	switch {
+	case m.Codec == ipc.CodecJSON && json.Valid(m.Payload):
+		return m.Codec.String(), api.Raw(m.Payload)
+	case m.Codec == ipc.CodecText:
+		quoted, _ := json.Marshal(string(m.Payload)) // of a string it does not fail
+		return m.Codec.String(), quoted
+	}
+	quoted := append([]byte{'"'}, base64.StdEncoding.AppendEncode(nil, m.Payload)...)
+	return ipc.CodecBytes.String(), append(quoted, '"')
+}
+
+// doPing measures the way to one worker and back.
+func (s *Server) doPing(ctx context.Context, c *caller, t supervisor.Target) (out api.Ping, err error) {
+	err = s.do(c, ask{verbPing, scopePool, t, ""}, func() error {
+		p, err := s.cfg.Supervisor.Ping(ctx, t)
+		if err != nil {
+			return err
+		}
+		from := p.From
+		from.Generation = 0
+		out = api.Ping{
+			Target: from.String(), Generation: p.From.Generation, PingUS: p.RTT.Microseconds(),
+			Inflight: p.Inflight, OldestMS: p.OldestMS, Status: p.Status,
+		}
+		return nil
+	})
+	return out, err
+}
+
+// doOrder starts, stops or restarts. With wait 0 it returns what is so far, else
+// when each slot has come to what was asked, or not.
+func (s *Server) doOrder(ctx context.Context, c *caller, v verb, t supervisor.Target, wait time.Duration) (out api.Results, err error) {
+	give := map[verb]func(context.Context, supervisor.Target) ([]supervisor.Result, error){
+		verbStart: s.cfg.Supervisor.Start, verbStop: s.cfg.Supervisor.Stop, verbRestart: s.cfg.Supervisor.Restart,
+	}[v]
+	err = s.do(c, ask{v, scopePool, t, ""}, func() error {
+		ctx, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		results, err := give(ctx, t)
+		if err != nil {
+			return err
+		}
+		out, err = judged(resultsJSON(results), wait > 0)
+		return err
+	})
+	return out, err
+}
+
+// doScale gives a pool n workers. It waits as doOrder does.
+func (s *Server) doScale(ctx context.Context, c *caller, t supervisor.Target, n int, wait time.Duration) (out api.Results, err error) {
+	err = s.do(c, ask{verbScale, scopePool, t, ""}, func() error {
+		ctx, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		results, err := s.cfg.Supervisor.Scale(ctx, t.Pool, n)
+		if err != nil {
+			return err
+		}
+		out, err = judged(resultsJSON(results), wait > 0)
+		return err
+	})
+	return out, err
+}
+
+func resultsJSON(results []supervisor.Result) []api.Result {
+	out := make([]api.Result, len(results))
+	for i, res := range results {
+		out[i] = api.Result{
+			Target: res.Slot.Target().String(), Outcome: string(res.Outcome), State: string(res.Slot.State),
+			Generation: res.Slot.Generation, PID: res.Slot.PID, Text: res.Text, Stderr: res.Stderr,
+		}
+	}
+	return out
+}
+
+// accepted is the outcome of what nobody waited for.
+const accepted = "accepted"
+
+// judged is the results, or the failure that they are.
+func judged(results []api.Result, waited bool) (api.Results, error) {
+	counts := map[string]int{}
+	for i := range results {
+		if !waited && results[i].Outcome == string(supervisor.OutcomeTimeout) {
+			results[i].Outcome = accepted
+		}
+		counts[results[i].Outcome]++
+	}
+	failed, late := counts[string(supervisor.OutcomeFailed)], counts[string(supervisor.OutcomeTimeout)]
+	switch {
+	case failed > 0:
+		return api.Results{Results: results}, &failure{api.Problem{Code: api.CodeFailed, Results: results,
+			Detail: fmt.Sprintf("%d of %d slots did not come to what was asked: %s", failed, len(results), firstText(results, string(supervisor.OutcomeFailed)))}}
+	case late > 0:
+		return api.Results{Results: results}, &failure{api.Problem{Code: api.CodeTimeout, Results: results,
+			Detail: fmt.Sprintf("%d of %d slots are not there yet: %s", late, len(results), firstText(results, string(supervisor.OutcomeTimeout)))}}
+	}
+	return api.Results{Results: results}, nil
+}
+
+// isAccepted: there is something that nobody waited for.
+func isAccepted(results []api.Result) bool {
+	for _, r := range results {
+		if r.Outcome == accepted {
+			return true
+		}
+	}
+	return false
+}
+
+func firstText(results []api.Result, outcome string) string {
+	for _, res := range results {
+		if res.Outcome == outcome {
+			return res.Target + ": " + res.Text
+		}
+	}
+	return ""
+}
+
+// doReload reads the configuration again, and returns when every pool has come to
+// what it says, or not.
+func (s *Server) doReload(ctx context.Context, c *caller, dryRun bool, wait time.Duration) (out api.Reload, err error) {
+	err = s.do(c, ask{verb: verbReload}, func() error {
+		if s.cfg.Reload == nil {
+			return failf(api.CodeConflict, "there is no configuration file to read again: this supervisor was started with a command")
+		}
+		ctx, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		changes, err := s.cfg.Reload(ctx, dryRun)
+		if err != nil {
+			return err
+		}
+		out, err = reloaded(changes, dryRun)
+		return err
+	})
+	return out, err
+}
+
+func reloaded(changes []supervisor.Change, dryRun bool) (api.Reload, error) {
+	out := api.Reload{DryRun: dryRun, Changes: make([]api.Change, len(changes))}
+	var failed []string
+	for i, c := range changes {
+		out.Changes[i] = changeJSON(c)
+		if c.Failed() {
+			failed = append(failed, c.Pool+": "+firstText(out.Changes[i].Results, string(supervisor.OutcomeFailed)))
+		}
+	}
+	if len(failed) > 0 {
+		return out, &failure{api.Problem{Code: api.CodeFailed, Changes: out.Changes,
+			Detail: "these pools are as they were before: " + strings.Join(failed, "; ")}}
+	}
+	return out, nil
+}
+
+func changeJSON(c supervisor.Change) api.Change {
+	out := api.Change{Pool: c.Pool, Kind: string(c.Kind), Fields: c.Fields, Results: resultsJSON(c.Results)}
+	if c.Workers != [2]int{} {
+		out.Workers = c.Workers[:]
+	}
+	return out
+}
+
+// doUpgrade has another brood take this one's place. It returns when that serves,
+// or nothing has changed.
+func (s *Server) doUpgrade(ctx context.Context, c *caller, wait time.Duration) error {
+	return s.do(c, ask{verb: verbUpgrade}, func() error {
+		if s.cfg.Upgrade == nil {
+			return failf(api.CodeConflict, "this supervisor cannot be upgraded while it runs; stop it and start the other")
+		}
+		ctx, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		return s.cfg.Upgrade(ctx)
+	})
+}
+
+// doShutdown stops everything; with wait 0 it returns at once, else when no
+// worker is left.
+func (s *Server) doShutdown(ctx context.Context, c *caller, wait time.Duration) error {
+	return s.do(c, ask{verb: verbShutdown}, func() error {
+		s.cfg.Shutdown()
+		if wait == 0 {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, wait)
+		defer cancel()
+		select {
+		case <-s.cfg.Supervisor.Done():
+			return nil
+		case <-ctx.Done():
+			return failf(api.CodeTimeout, "workers are still stopping after %v", wait)
+		}
+	})
+}
+
+// doWhoami tells the caller who they are.
+func (s *Server) doWhoami(c *caller) (api.Whoami, error) {
+	if c.err != nil {
+		return api.Whoami{}, c.err
+	}
+	r := s.rights(c)
+	out := api.Whoami{
+		UID: c.peer.UID, GID: c.peer.GID, Groups: c.peer.Groups, PID: c.peer.PID, Role: r.top().String(), Reason: r.why, Socket: c.door,
+	}
+	for _, p := range r.parts {
+		out.Narrowed = append(out.Narrowed, api.NarrowRole{Role: p.role.String(), Pools: p.pools, Commands: p.commands})
+	}
+	if len(r.parts) > 0 {
+		out.Everywhere = r.whole.String()
+	}
+	if u, err := user.LookupId(strconv.Itoa(c.peer.UID)); err == nil {
+		out.User = u.Username
+	}
+	return out, nil
+}
+
+func (s *Server) doVersion(c *caller) (out api.Version, err error) {
+	err = s.do(c, ask{verb: verbVersion}, func() error {
+		out = api.Version{
+			Version: s.cfg.Version, Protocol: [2]int{ipc.Version, ipc.Version},
+			Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
+		}
+		return nil
+	})
+	return out, err
+}
