@@ -67,6 +67,7 @@ func (s *Supervisor) loop() {
 		select {
 		case in := <-s.inputs:
 			l.take(in)
+		case <-s.beats:
 		case <-due:
 			l.step(lifecycle.Tick{})
 		}

@@ -28,6 +28,7 @@ type Supervisor struct {
 	logs   logBell
 
 	inputs  chan input
+	beats   chan struct{} // unbuffered: taken by the loop when it comes round
 	done    chan struct{} // closed when the loop has ended
 	started atomic.Pointer[time.Time]
 
@@ -72,6 +73,7 @@ func New(cfg Config) (*Supervisor, error) {
 		cfg:      cfg.withDefaults(),
 		events:   newEventLog(),
 		inputs:   make(chan input, 256),
+		beats:    make(chan struct{}),
 		done:     make(chan struct{}),
 		stopping: make(chan struct{}),
 		said:     make(chan func(), keptWords),

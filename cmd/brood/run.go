@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/signal"
 	"strconv"
@@ -148,7 +150,7 @@ func (g *globals) run(f runFlags, file *config.File, announce ...func(socket str
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
-	l, err := control.Listen(listen)
+	l, err := controlSocket(g, file.Control, listen)
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
@@ -159,7 +161,8 @@ func (g *globals) run(f runFlags, file *config.File, announce ...func(socket str
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
-	reload := f.reloader(sup)
+	manager := newNotifier(log)
+	reload := manager.around(f.reloader(sup))
 	access := control.DefaultAccess()
 	access.Door.Others = others
 	server, err := control.NewServer(control.Config{
@@ -178,7 +181,28 @@ func (g *globals) run(f runFlags, file *config.File, announce ...func(socket str
 	group.Add(func() error { return sup.Run(ctx) }, func(error) { stop() })
 	group.Add(func() error { return server.Serve(l) }, func(error) { closeServer(server, sup) })
 	group.Add(signals(sup, reload, log))
+	group.Add(manager.actor(sup))
 	return group.Run()
+}
+
+// controlSocket is the one that the service manager has passed, or else is made.
+func controlSocket(g *globals, c config.Control, cfg control.ListenConfig) (net.Listener, error) {
+	passed, err := control.TakePassed(cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	switch len(passed) {
+	case 0:
+		return control.Listen(cfg)
+	case 1:
+	default:
+		return nil, fmt.Errorf("%d control sockets were passed, and one is served: write one ListenStream= into its unit", len(passed))
+	}
+	l := passed[0]
+	if own := cmp.Or(g.socket, c.Socket); own != "" && own != l.Addr().String() {
+		return nil, fmt.Errorf("%s was passed as the control socket, and %s is asked for: leave the second out", l.Addr(), own)
+	}
+	return l, nil
 }
 
 // goodbye is how long answers under way may take once no worker is left.

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -144,9 +143,7 @@ type Listener struct {
 	done    chan struct{}   // closed: Close began
 	watched chan struct{}   // closed: watch has returned
 	inlets  sync.WaitGroup
-	// short is called when descriptors have run out, and says whether it has
-	// closed one. nil: nobody can.
-	short atomic.Pointer[func() bool]
+	relief  // asked when descriptors have run out
 
 	// Owned by watch; before it starts by Listen, when it has ended by close.
 	seat     *seat
@@ -260,12 +257,6 @@ func (l *Listener) keepSeat() error {
 func (l *Listener) serve(n *node) {
 	l.node = n
 	l.inlets.Go(func() { n.inlet.run(l.conns, l.done, l.isRelieved, l.plan.log) })
-}
-
-// isRelieved has somebody close a connection that is not needed, if it can.
-func (l *Listener) isRelieved() bool {
-	f := l.short.Load()
-	return f != nil && (*f)()
 }
 
 // Close ends the service. The socket's file is removed if it is still the one this

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -61,6 +62,16 @@ func (in *inlet) hasEnded() bool {
 	default:
 		return false
 	}
+}
+
+// relief is somebody who closes a connection that is not needed, if there is one.
+type relief struct{ f atomic.Pointer[func() bool] }
+
+func (r *relief) whenShort(f func() bool) { r.f.Store(&f) }
+
+func (r *relief) isRelieved() bool {
+	f := r.f.Load()
+	return f != nil && (*f)()
 }
 
 // run hands connections to out until the socket is closed, done is, or the inlet

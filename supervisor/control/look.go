@@ -208,6 +208,9 @@ const (
 	critical = "critical"
 )
 
+// Health judges all pools by their own min_ready, as GET /v1/health does.
+func Health(st supervisor.Status) api.Health { return healthOf(st, 0) }
+
 // healthOf judges pools: critical below min_ready, or when a slot has given up;
 // degraded below the number configured. minReady 0 is each pool's own. Slots
 // that are done need no worker.

@@ -20,9 +20,8 @@ func (s *Server) Serve(l net.Listener) error {
 	if !s.track(l) {
 		return nil
 	}
-	if own, ok := l.(*Listener); ok {
-		makeRoom := s.house.makeRoom
-		own.short.Store(&makeRoom)
+	if own, ok := l.(interface{ whenShort(func() bool) }); ok {
+		own.whenShort(s.house.makeRoom)
 	}
 	for {
 		c, err := l.Accept()
