@@ -15,7 +15,8 @@ import (
 )
 
 // brood is the supervisor's end of a connection, package ipc, with a worker
-// that serves by package worker at the other.
+// that serves by package worker at the other. The command echo is answered
+// inline, as a quick one asks to be; echo-goroutine has a goroutine of its own.
 type brood struct {
 	callers
 	conn *ipc.Conn
@@ -24,12 +25,10 @@ type brood struct {
 const inflight = 512
 
 // openBrood starts the worker and waits until it is ready.
-func openBrood() (link, error) {
-	b, err := newBrood(nil)
-	return b, err
-}
+func openBrood() (link, error)          { return newBrood("echo") }
+func openBroodGoroutine() (link, error) { return newBrood("echo-goroutine") }
 
-func newBrood(handler ipc.Handler) (*brood, error) {
+func newBrood(command string) (*brood, error) {
 	ours, theirs, err := ipc.Pair()
 	if err != nil {
 		return nil, err
@@ -47,7 +46,6 @@ func newBrood(handler ipc.Handler) (*brood, error) {
 	conn, err := ipc.NewConn(ours, ipc.Config{
 		Role:    ipc.Supervisor,
 		Hello:   ipc.Hello{Worker: "bench/1", Generation: 1, MaxInflight: inflight},
-		Handler: handler,
 		OnReady: func() { close(ready) },
 	})
 	if err != nil {
@@ -63,7 +61,7 @@ func newBrood(handler ipc.Handler) (*brood, error) {
 	b := &brood{conn: conn}
 	b.pid = cmd.Process.Pid
 	b.call = func(payload []byte) ([]byte, error) {
-		m, err := conn.Call(context.Background(), "echo", ipc.Bytes(payload))
+		m, err := conn.Call(context.Background(), command, ipc.Bytes(payload))
 		return m.Payload, err
 	}
 	return b, nil
@@ -76,7 +74,9 @@ func (b *brood) ping() error {
 
 func broodChild([]string) error {
 	w := worker.Worker{MaxInflight: inflight}
-	w.Handle("echo", "", func(_ context.Context, r *worker.Request) (any, error) { return r.Message, nil })
+	echo := func(_ context.Context, r *worker.Request) (any, error) { return r.Message, nil }
+	w.HandleInline("echo", "", echo)
+	w.Handle("echo-goroutine", "", echo)
 	err := w.Run(context.Background())
 	if errors.Is(err, worker.ErrSupervisorGone) || errors.Is(err, syscall.EPIPE) {
 		return nil

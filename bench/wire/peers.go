@@ -36,6 +36,7 @@ var peers = []peer{
 	{name: "C floor", key: "c", needs: "gcc", program: "floor.c"},
 	{name: "bare Go", key: "bare", open: openBare, serve: bareChild},
 	{name: "brood", key: "brood", pings: true, open: openBrood, serve: broodChild},
+	{name: "brood, a goroutine a call", key: "broodgo", open: openBroodGoroutine, serve: broodChild},
 	{name: "net/rpc", key: "netrpc", pings: true, open: openNetRPC, serve: netRPCChild},
 	{name: "ttrpc", key: "ttrpc", open: openTTRPC, serve: ttrpcChild, max: 1 << 20}, // its limit is 4 MiB
 	{name: "gRPC", key: "grpc", pings: true, open: openGRPC, serve: grpcChild},

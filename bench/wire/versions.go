@@ -16,7 +16,7 @@ func version(p peer) string {
 		return module("google.golang.org/grpc")
 	case "plugin":
 		return module("github.com/hashicorp/go-plugin")
-	case "bare", "brood", "netrpc":
+	case "bare", "brood", "broodgo", "netrpc":
 		return runtime.Version()
 	}
 	out, err := exec.Command(p.needs, "--version").Output()
