@@ -78,6 +78,13 @@ func (l *eventLog) close() {
 	close(l.news)
 }
 
+// LastEvent is the number of the newest event; 0: there was none yet.
+func (s *Supervisor) LastEvent() uint64 {
+	s.events.mu.Lock()
+	defer s.events.mu.Unlock()
+	return s.events.next - 1
+}
+
 // Events returns the events after since, oldest first, as far back as they are
 // kept (4096), and a channel that is closed when there is another, or when Run
 // has returned. To follow, ask again with the last Seq after each time.

@@ -99,6 +99,11 @@ func (s *Server) command(r *request) error {
 	}
 	ctx, cancel := r.limited(limit)
 	defer cancel()
+	if r.accepts(ndjson) {
+		return s.stream(r, func(emit func(api.Piece) error) error {
+			return s.doStream(ctx, r.caller, t, r.PathValue("name"), m, all, emit)
+		})
+	}
 	if all {
 		out, err := s.doCommandAll(ctx, r.caller, t, r.PathValue("name"), m)
 		if err != nil {

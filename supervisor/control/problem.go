@@ -61,6 +61,7 @@ var sentinels = []struct {
 	{supervisor.ErrNotOne, api.CodeConflict},
 	{supervisor.ErrStopping, api.CodeUnavailable},
 	{supervisor.ErrBusy, api.CodeConflict},
+	{errGone, api.CodeCanceled},
 	{context.Canceled, api.CodeCanceled},
 	{context.DeadlineExceeded, api.CodeTimeout},
 }
