@@ -68,7 +68,6 @@ func (c *lineConn) converse() {
 	for !c.quit && !c.broken {
 		line, err := c.readLine()
 		if errors.Is(err, errNoText) && c.prompt { // a key that a terminal makes an escape sequence of
-			c.begin()
 			c.fail(false, failf(api.CodeBadRequest, "%v", err))
 			c.end()
 			continue
@@ -192,7 +191,6 @@ func (c *lineConn) lastWord(err error) {
 	default:
 		return // the client has closed, or was idle for too long
 	}
-	c.begin()
 	c.fail(false, err)
 }
 
@@ -200,7 +198,6 @@ func (c *lineConn) lastWord(err error) {
 func (c *lineConn) do(line string) {
 	commands, err := parseLine(line)
 	if err != nil {
-		c.begin()
 		c.fail(strings.HasPrefix(strings.TrimSpace(line), "json "), err)
 		c.end()
 		return
@@ -216,8 +213,8 @@ func (c *lineConn) do(line string) {
 	}
 }
 
-// begin is in front of every answer: an empty line separates it from the one
-// before.
+// begin is in front of every answer that says something: an empty line separates
+// it from the one before.
 func (c *lineConn) begin() {
 	if c.answers++; c.answers > 1 && !c.prompt {
 		c.write("\n")

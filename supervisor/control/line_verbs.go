@@ -59,7 +59,6 @@ func init() {
 
 // run carries out one command and answers it.
 func (c *lineConn) run(cmd lineCommand) {
-	c.begin()
 	r := &lineRequest{lineCommand: cmd}
 	v, err := c.answer(r)
 	switch {
@@ -163,6 +162,7 @@ func (c *lineConn) command(r *lineRequest) (v any, err error) {
 
 // give writes an answer.
 func (c *lineConn) give(asJSON bool, v any) {
+	c.begin()
 	if !asJSON {
 		c.out = appendText(c.out, v)
 		return
@@ -200,6 +200,7 @@ type lineProblem struct {
 
 // fail writes an error: "error: CODE: …" on the first line, or a problem document.
 func (c *lineConn) fail(asJSON bool, err error) {
+	c.begin()
 	p := problemOf(err)
 	if p.Code == api.CodeInternal {
 		c.s.cfg.Log.Error("line", "error", err)
