@@ -139,13 +139,19 @@ func serve(t testing.TB, args ...string) *server {
 
 func serveOn(t testing.TB, socket string, args ...string) *server {
 	t.Helper()
+	return serveProgram(t, filepath.Join(binDir, "brood"), socket, args...)
+}
+
+// serveProgram is serveOn by a program that becomes brood.
+func serveProgram(t testing.TB, program, socket string, args ...string) *server {
+	t.Helper()
 	s := &server{t: t, socket: socket, log: &logFile{filepath.Join(t.TempDir(), "log")}, ended: make(chan struct{})}
 	f, err := os.Create(s.log.path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	s.cmd = exec.Command(filepath.Join(binDir, "brood"), append([]string{"run", "--socket", socket}, args...)...)
+	s.cmd = exec.Command(program, append([]string{"run", "--socket", socket}, args...)...)
 	s.cmd.Env = append(os.Environ(), "NO_COLOR=1")
 	s.cmd.Stdout, s.cmd.Stderr = f, f
 	if err := s.cmd.Start(); err != nil {

@@ -33,6 +33,13 @@ func hungUp(fd uintptr) bool {
 	return err == nil && n > 0 && fds[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
 }
 
+// hasClient reports whether a client is in the queue of the listening socket fd.
+func hasClient(fd uintptr) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err != nil || n > 0
+}
+
 // isHungUp is hungUp of c.
 func isHungUp(c *net.UnixConn) bool {
 	raw, err := c.SyscallConn()

@@ -251,22 +251,27 @@ func (h *house) perUser(g *guest) int {
 // the newcomer's own user if that has too many, and never from a privileged user
 // for another. One that has sent something which nobody has read yet is not idle.
 func (h *house) evict(g *guest) *guest {
-	for range lookAtMost {
-		var oldest *guest
-		if !h.privileged(g.uid()) && h.perUser(g) >= h.limits.MaxPerUser {
-			oldest = h.users[g.uid()].idle.first
-		} else {
-			oldest = h.longestIdle(h.privileged(g.uid()))
+	privileged := h.privileged(g.uid())
+	return h.evictOf(func() *guest {
+		if !privileged && h.perUser(g) >= h.limits.MaxPerUser {
+			return h.users[g.uid()].idle.first
 		}
-		if oldest == nil {
+		return h.longestIdle(privileged)
+	})
+}
+
+func (h *house) evictOf(longestIdle func() *guest) *guest {
+	for range lookAtMost {
+		g := longestIdle()
+		if g == nil {
 			return nil
 		}
-		if !hasInput(oldest.UnixConn) {
-			h.remove(oldest)
-			return oldest
+		if !hasInput(g.UnixConn) {
+			h.remove(g)
+			return g
 		}
-		h.unlink(oldest)
-		h.link(oldest)
+		h.unlink(g)
+		h.link(g)
 	}
 	return nil
 }
@@ -297,10 +302,7 @@ func (h *house) evictFromLobby(newcomer *guest) *guest {
 // whether there was one: descriptors have run out.
 func (h *house) makeRoom() bool {
 	h.mu.Lock()
-	g := h.longestIdle(true)
-	if g != nil {
-		h.remove(g)
-	}
+	g := h.evictOf(func() *guest { return h.longestIdle(true) })
 	h.mu.Unlock()
 	if g == nil {
 		return false

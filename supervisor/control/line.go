@@ -96,6 +96,9 @@ func (c *lineConn) readLine() (string, error) {
 			c.searched, c.began = 0, false
 			return c.text(line)
 		}
+		if bad := badByte(c.in[c.searched:]); bad != "" && !c.prompt { // its line may never end
+			return "", noText{bad}
+		}
 		c.searched = len(c.in)
 		if len(c.in) > maxLine {
 			return "", errLineTooLong
@@ -137,12 +140,8 @@ func (c *lineConn) read() error {
 		_ = c.g.UnixConn.SetReadDeadline(time.Now().Add(lineTime))
 	}
 	c.makeRoom()
-	free := c.room[len(c.in):]
-	n, err := c.g.UnixConn.Read(free)
+	n, err := c.g.UnixConn.Read(c.room[len(c.in):])
 	c.in = c.room[:len(c.in)+n]
-	if bad := badByte(free[:n]); bad != "" && !c.prompt {
-		return noText{bad}
-	}
 	if n > 0 {
 		return nil
 	}

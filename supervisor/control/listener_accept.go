@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -112,7 +113,7 @@ func (in *inlet) run(out chan<- net.Conn, done <-chan struct{}, relieved func() 
 				logged = time.Now()
 				log.Warn("cannot accept clients of the control socket for now; raise the limit of open files (ulimit -n) if this goes on", "error", err)
 			}
-			if isShort(err) && relieved() {
+			if isShort(err) && in.awaitClient() && relieved() {
 				continue
 			}
 			if !pause(wait, done) {
@@ -121,6 +122,20 @@ func (in *inlet) run(out chan<- net.Conn, done <-chan struct{}, relieved func() 
 			wait = min(2*wait, acceptWaitMax)
 		}
 	}
+}
+
+// awaitClient waits until somebody is in the queue, which accept(2) does not look
+// at where there is no descriptor for them. It is false where that can't be told.
+func (in *inlet) awaitClient() bool {
+	sc, ok := in.ul.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	return raw.Read(hasClient) == nil
 }
 
 // isShort reports whether err is for want of descriptors.
