@@ -188,8 +188,8 @@ func TestLineRights(t *testing.T) {
 	for line, want := range map[string]string{
 		"health":           "ok: ",
 		"whoami":           "role viewer",
-		"@web echo x":      "error: denied: command needs the role operator",
-		"stop web":         "error: denied: stop needs the role operator",
+		"@web echo x":      "error: denied: command (web echo) needs the role operator",
+		"stop web":         "error: denied: stop (web) needs the role operator",
 		"shutdown":         "error: denied: shutdown needs the role admin",
 		"json @web echo x": `{"outcome":"denied",`,
 	} {
@@ -198,7 +198,7 @@ func TestLineRights(t *testing.T) {
 	}
 	say(t, s.socket, "@web echo x; restart web\n")
 	wantIn(t, "audit of a denial", s.log.String(), `role=viewer verb=stop target="web" outcome="denied"`)
-	wantIn(t, "audit of a command", s.log.String(), `role=admin verb=command target="@web echo" outcome="ok"`)
+	wantIn(t, "audit of a command", s.log.String(), `role=admin verb=command target="web echo" outcome="ok"`)
 	wantIn(t, "audit of an order", s.log.String(), `role=admin verb=restart target="web" outcome="ok"`)
 }
 

@@ -33,11 +33,12 @@ func hungUp(fd uintptr) bool {
 	return err == nil && n > 0 && fds[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
 }
 
-// hasClient reports whether a client is in the queue of the listening socket fd.
-func hasClient(fd uintptr) bool {
+// hasClient reports whether a client is in the queue of the listening socket fd,
+// or comes within wait.
+func hasClient(fd uintptr, wait time.Duration) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, 0)
-	return err != nil || n > 0
+	n, err := unix.Poll(fds, int(wait.Milliseconds()))
+	return err == nil && n > 0
 }
 
 // isHungUp is hungUp of c.

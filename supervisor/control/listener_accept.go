@@ -23,6 +23,9 @@ const (
 	acceptWaitMax = time.Second
 )
 
+// acceptLook is how long a look at the queue may hold up a Close.
+const acceptLook = 50 * time.Millisecond
+
 // acceptLogEvery keeps a shortage that comes and goes from filling the log.
 const acceptLogEvery = time.Minute
 
@@ -125,17 +128,28 @@ func (in *inlet) run(out chan<- net.Conn, done <-chan struct{}, relieved func() 
 }
 
 // awaitClient waits until somebody is in the queue, which accept(2) does not look
-// at where there is no descriptor for them. It is false where that can't be told.
+// at where there is no descriptor for them. It is false where that can't be told,
+// the inlet is retired, or its socket closed.
 func (in *inlet) awaitClient() bool {
 	sc, ok := in.ul.(syscall.Conn)
 	if !ok {
 		return false
 	}
-	raw, err := sc.SyscallConn()
+	raw, err := sc.SyscallConn() // of a listener it can't wait, so poll(2) does
 	if err != nil {
 		return false
 	}
-	return raw.Read(hasClient) == nil
+	for queued := false; !queued; {
+		select {
+		case <-in.retired:
+			return false
+		default:
+		}
+		if raw.Control(func(fd uintptr) { queued = hasClient(fd, acceptLook) }) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // isShort reports whether err is for want of descriptors.
