@@ -38,12 +38,32 @@ type File struct {
 
 // Control is the control socket.
 type Control struct {
-	Socket string      // its path. Empty: not set, the command line decides
-	Mode   os.FileMode // of the socket file. Unset: 0600
-	Group  string      // the socket file's group, a name or a number. Empty: the supervisor's own
-	// Role is the highest role of those whom only Mode lets in: viewer,
-	// operator or admin. Unset: viewer.
+	Listen []Listener // at least one
+	Access []Rule     // nil: there are none
+	Audit  string     // the file that changes are written down in. Empty: the log
+	// AuditRequired: changes are refused while they can't be written down.
+	AuditRequired bool
+}
+
+// Listener is one socket file.
+type Listener struct {
+	Path  string      // Empty: the command line decides; at most one is so
+	Mode  os.FileMode // of the socket file. Unset: 0600
+	Group string      // the socket file's group, a name or a number. Empty: the supervisor's own
+	// Role is that of whom Mode lets in and no rule names: none, viewer, operator
+	// or admin. Unset: viewer.
 	Role string
+	// MaxRole is the highest role that anybody has through this socket: viewer,
+	// operator or admin. Unset: admin.
+	MaxRole string
+}
+
+// Rule gives a role to whom it names.
+type Rule struct {
+	Role          string
+	Users, Groups []string // names or numbers
+	Pools         []string // in these alone. Empty: everywhere
+	Commands      []string // of what changes something, these alone. Empty: whatever the role covers
 }
 
 // Error is one thing wrong with a file.
@@ -109,13 +129,8 @@ func (src *source) parse(text []byte) *File {
 		f, _ = section(fileKeys).read(root)
 		src.checkPools(f.Pools)
 	}
-	if f.Control.Mode == 0 {
-		f.Control.Mode = defaultMode
-	}
-	if f.Control.Role == "" {
-		f.Control.Role = defaultRole
-	}
-	src.checkControl(f.Control)
+	f.Control = f.Control.withDefaults()
+	src.checkControl(f)
 	return &f
 }
 
@@ -158,14 +173,6 @@ func (src *source) known(p pool, pools []pool) (after []string) {
 		}
 	}
 	return after
-}
-
-func (src *source) checkControl(c Control) {
-	const groupWrite = 0o020 // connecting takes it: unix(7)
-	if c.Group != "" && c.Mode&groupWrite == 0 && !src.isBlamed("control.mode") {
-		src.report(src.placeOf("control.group"), "control.group",
-			"has no effect, the mode (%04o) keeps the group out; write mode: \"0660\"", c.Mode)
-	}
 }
 
 // unjoin is the inverse of errors.Join.

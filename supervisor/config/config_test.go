@@ -21,7 +21,7 @@ func TestParse(t *testing.T) {
 	}{
 		{"smallest", smallest, File{
 			Pools:   []supervisor.Pool{{Name: "web", Command: []string{"./server"}}},
-			Control: Control{Mode: 0o600, Role: "viewer"},
+			Control: Control{Listen: []Listener{{Mode: 0o600, Role: "viewer", MaxRole: "admin"}}},
 		}},
 		{"everything", `
 pools:
@@ -46,7 +46,15 @@ pools:
       give_up_codes: [78, 0, 255]
     stop: {signal: sigusr1, timeout: 250ms}
   b.1: {command: [b], workers: cpus}
-control: {socket: /run/x.sock, mode: "0660", group: 27, role: admin}
+control:
+  listen:
+    - {path: /run/x.sock, mode: "0660", group: 27, role: admin}
+    - {max_role: viewer}
+  access:
+    - {role: admin, users: deploy}
+    - {role: operator, users: [5, bob], groups: [ops], pools: [web, b.1], commands: flush}
+  audit: /var/log/audit
+  audit_required: true
 `, File{
 			Pools: []supervisor.Pool{{
 				Name: "web", Command: []string{"./server", "8080", "two\nlines\n"}, Workers: 4, MinReady: 2, Dir: "/srv/app",
@@ -63,7 +71,17 @@ control: {socket: /run/x.sock, mode: "0660", group: 27, role: admin}
 			}, {
 				Name: "b.1", Command: []string{"b"}, Workers: runtime.NumCPU(),
 			}},
-			Control: Control{Socket: "/run/x.sock", Mode: 0o660, Group: "27", Role: "admin"},
+			Control: Control{
+				Listen: []Listener{
+					{Path: "/run/x.sock", Mode: 0o660, Group: "27", Role: "admin", MaxRole: "admin"},
+					{Mode: 0o600, Role: "viewer", MaxRole: "viewer"},
+				},
+				Access: []Rule{
+					{Role: "admin", Users: []string{"deploy"}},
+					{Role: "operator", Users: []string{"5", "bob"}, Groups: []string{"ops"}, Pools: []string{"web", "b.1"}, Commands: []string{"flush"}},
+				},
+				Audit: "/var/log/audit", AuditRequired: true,
+			},
 		}},
 		{"off and single", "\ufeff---\r\npools:\r\n  web:\r\n    command: [x]\r\n    health: {ping: off}\r\n    restart: {backoff: 3s, budget: off}\r\n...\r\n", File{
 			Pools: []supervisor.Pool{{
@@ -71,11 +89,11 @@ control: {socket: /run/x.sock, mode: "0660", group: 27, role: admin}
 				Health:  supervisor.Health{Ping: -1},
 				Restart: supervisor.Restart{BackoffMin: 3 * time.Second, BackoffMax: 3 * time.Second, Budget: -1},
 			}},
-			Control: Control{Mode: 0o600, Role: "viewer"},
+			Control: Control{Listen: []Listener{{Mode: 0o600, Role: "viewer", MaxRole: "admin"}}},
 		}},
-		{"sections with nothing in them", "pools:\n  web:\n    command: [x]\n    env:\n    ready:\n    health: {ping: 0s}\n    stop: {}\ncontrol:\n  mode: 0o640\n", File{
+		{"sections with nothing in them", "pools:\n  web:\n    command: [x]\n    env:\n    ready:\n    health: {ping: 0s}\n    stop: {}\ncontrol:\n  access: []\n  listen:\n    mode: 0o640\n", File{
 			Pools:   []supervisor.Pool{{Name: "web", Command: []string{"x"}, Env: map[string]string{}, Health: supervisor.Health{Ping: -1}}},
-			Control: Control{Mode: 0o640, Role: "viewer"},
+			Control: Control{Access: []Rule{}, Listen: []Listener{{Mode: 0o640, Role: "viewer", MaxRole: "admin"}}},
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -95,7 +113,7 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(f.Pools) != 2 || f.Control.Group != "ops" {
+	if len(f.Pools) != 2 || f.Control.Listen[0].Group != "ops" {
 		t.Errorf("got %+v", f)
 	}
 }

@@ -131,10 +131,11 @@ func TestControlDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := allKeys(t)
-	if got := fmt.Sprintf("%04o", f.Control.Mode); got != keys["control.mode"].Default {
-		t.Errorf("mode %s, described as %v", got, keys["control.mode"].Default)
+	l := f.Control.Listen[0]
+	if got := fmt.Sprintf("%04o", l.Mode); got != keys["control.listen.mode"].Default {
+		t.Errorf("mode %s, described as %v", got, keys["control.listen.mode"].Default)
 	}
-	if f.Control.Role != keys["control.role"].Default {
-		t.Errorf("role %s, described as %v", f.Control.Role, keys["control.role"].Default)
+	if l.Role != keys["control.listen.role"].Default || l.MaxRole != keys["control.listen.max_role"].Default {
+		t.Errorf("roles %s and %s, described as %v and %v", l.Role, l.MaxRole, keys["control.listen.role"].Default, keys["control.listen.max_role"].Default)
 	}
 }

@@ -19,8 +19,18 @@ func fileWith(key, value string) []byte {
 		return fmt.Appendf(nil, "pools: %s\n", value)
 	case key == "control":
 		return fmt.Appendf(nil, "pools: {web: {command: [x]}}\ncontrol: %s\n", value)
-	case section == "control" && name == "group":
-		return fmt.Appendf(nil, "pools: {web: {command: [x]}}\ncontrol: {mode: \"0660\", group: %s}\n", value)
+	case key == "control.listen.group":
+		return fmt.Appendf(nil, "pools: {web: {command: [x]}}\ncontrol: {listen: {mode: \"0660\", group: %s}}\n", value)
+	case key == "control.audit_required":
+		return fmt.Appendf(nil, "pools: {web: {command: [x]}}\ncontrol: {audit: /x, audit_required: %s}\n", value)
+	case key == "control.access.role":
+		return fmt.Appendf(nil, "pools: {web: {command: [x]}}\ncontrol: {access: [{users: 5, role: %s}]}\n", value)
+	case key == "control.access.users":
+		return fmt.Appendf(nil, "pools: {web: {command: [x]}}\ncontrol: {access: [{role: operator, users: %s}]}\n", value)
+	case strings.HasPrefix(key, "control.access."):
+		return fmt.Appendf(nil, "pools: {web: {command: [x]}, api: {command: [x]}}\ncontrol: {access: [{role: operator, users: 5, %s: %s}]}\n", strings.TrimPrefix(name, "access."), value)
+	case strings.HasPrefix(key, "control.listen."):
+		return fmt.Appendf(nil, "pools: {web: {command: [x]}}\ncontrol: {listen: {%s: %s}}\n", strings.TrimPrefix(name, "listen."), value)
 	case section == "control":
 		return fmt.Appendf(nil, "pools: {web: {command: [x]}}\ncontrol: {%s: %s}\n", name, value)
 	case section == "commands" && inside:

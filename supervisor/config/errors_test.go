@@ -134,13 +134,30 @@ func TestErrors(t *testing.T) {
 		}},
 
 		// The control socket.
-		{"mode decimal", smallest + "\ncontrol: {mode: 660}", []string{`2:17: control.mode: must be an octal mode with a leading 0 such as "0660", got 660`}},
-		{"mode setuid", smallest + "\ncontrol: {mode: '04600'}", []string{"2:17: control.mode: must be at most 0777, got 04600; set-user-ID, set-group-ID and sticky mean nothing on a socket"}},
-		{"mode without owner", smallest + "\ncontrol: {mode: '0060'}", []string{"2:17: control.mode: must let the owner read and write (0600), got 0060"}},
-		{"group kept out", smallest + "\ncontrol: {group: ops}", []string{`2:18: control.group: has no effect, the mode (0600) keeps the group out; write mode: "0660"`}},
-		{"role", smallest + "\ncontrol: {role: Admin}", []string{`2:17: control.role: must be viewer, operator or admin, got "Admin"; did you mean "admin"?`}},
-		{"socket", smallest + "\ncontrol: {socket: /run/}", []string{"2:19: control.socket: names a directory; add the name of a file such as control.sock"}},
-		{"control's keys", smallest + "\ncontrol: {users: [a]}", []string{"2:11: control.users: unknown key; the keys here are socket, mode, group and role"}},
+		{"mode decimal", smallest + "\ncontrol: {listen: {mode: 660}}", []string{`2:26: control.listen.mode: must be an octal mode with a leading 0 such as "0660", got 660`}},
+		{"mode setuid", smallest + "\ncontrol: {listen: {mode: '04600'}}", []string{"2:26: control.listen.mode: must be at most 0777, got 04600; set-user-ID, set-group-ID and sticky mean nothing on a socket"}},
+		{"mode without owner", smallest + "\ncontrol: {listen: [{mode: '0060'}]}", []string{"2:27: control.listen[0].mode: must let the owner read and write (0600), got 0060"}},
+		{"group kept out", smallest + "\ncontrol: {listen: {group: ops}}", []string{`2:27: control.listen.group: has no effect, the mode (0600) keeps the group out; write mode: "0660"`}},
+		{"role", smallest + "\ncontrol: {listen: {role: Admin}}", []string{`2:26: control.listen.role: must be none, viewer, operator or admin, got "Admin"; did you mean "admin"?`}},
+		{"role above the highest", smallest + "\ncontrol: {listen: {role: operator, max_role: viewer}}", []string{"2:26: control.listen.role: is operator, and nobody has more than max_role, viewer, through this socket"}},
+		{"socket", smallest + "\ncontrol: {listen: {path: /run/}}", []string{"2:26: control.listen.path: names a directory; add the name of a file such as control.sock"}},
+		{"two of a path", smallest + "\ncontrol: {listen: [{path: /a}, {path: /a}]}", []string{"2:39: control.listen[1]: this is the path of control.listen[0] already; choose another"}},
+		{"two without a path", smallest + "\ncontrol: {listen: [{}, {}]}", []string{"2:24: control.listen[1]: has no path and neither has control.listen[0]; only one may leave it to the command line"}},
+		{"no sockets", smallest + "\ncontrol: {listen: []}", []string{"2:19: control.listen: is empty; leave the key out instead"}},
+		{"control's keys", smallest + "\ncontrol: {acess: []}", []string{`2:11: control.acess: unknown key; did you mean "access"?`}},
+		{"what was said otherwise", smallest + "\ncontrol: {mode: '0660'}", []string{`2:11: control.mode: unknown key; did you mean "listen"?`}},
+		{"rule without a role", smallest + "\ncontrol: {access: [{users: bob}]}", []string{"2:20: control.access[0].role: is missing; write none, viewer, operator or admin"}},
+		{"rule for nobody", smallest + "\ncontrol: {access: [{role: viewer}]}", []string{"2:20: control.access[0].users: are missing, and so are groups: the rule names nobody; whom no rule names has the role of the listener"}},
+		{"rule for no users", smallest + "\ncontrol: {access: [{role: viewer, users: []}]}", []string{"2:42: control.access[0].users: is empty, so the rule would name nothing; leave the key out instead"}},
+		{"rule of a misspelt role", smallest + "\ncontrol: {access: [{role: opperator, users: bob}]}", []string{`2:27: control.access[0].role: must be none, viewer, operator or admin, got "opperator"; did you mean "operator"?`}},
+		{"rule of a pool that is not there", smallest + "\ncontrol: {access: [{role: viewer, users: bob, pools: wbe}]}", []string{`2:54: control.access[0].pools: there is no pool "wbe"; did you mean "web"?`}},
+		{"rule of pools that are not there", smallest + "\ncontrol: {access: [{role: viewer, users: bob, pools: [web, db]}]}", []string{`2:60: control.access[0].pools[1]: there is no pool "db"`}},
+		{"narrowed admin", smallest + "\ncontrol: {access: [{role: admin, users: bob, pools: web}]}", []string{"2:53: control.access[0].pools: narrow what a viewer or an operator may do; reload, upgrade and shutdown concern every pool"}},
+		{"narrowed nobody", smallest + "\ncontrol: {access: [{role: none, users: bob, pools: web}]}", []string{"2:52: control.access[0].pools: have no place in a rule that gives nothing; leave the key out"}},
+		{"viewer's commands", smallest + "\ncontrol: {access: [{role: viewer, users: bob, commands: flush}]}", []string{"2:57: control.access[0].commands: narrow what an operator may do; a rule for a viewer has none"}},
+		{"no name of a command", smallest + "\ncontrol: {access: [{role: operator, users: bob, commands: [a b]}]}", []string{`2:60: control.access[0].commands[0]: "a b" is no name of a command: 1 to 255 printable ASCII characters without spaces`}},
+		{"rule's keys", smallest + "\ncontrol: {access: [{role: viewer, user: bob}]}", []string{`2:35: control.access[0].user: unknown key; did you mean "users"?`}},
+		{"audit that must be nowhere", smallest + "\ncontrol: {audit_required: true}", []string{"2:27: control.audit_required: needs the file: write audit: /var/log/brood/audit; a log tells nobody that it has lost a line"}},
 
 		// What follows from an error is left out, what does not is not.
 		{"all at once", with("comand: [y]\nworkers: 0\nmin_ready: 5\nstop: {timeout: 3, signal: FOO}"), []string{
@@ -166,8 +183,8 @@ func wantErrors(t *testing.T, text string, errs ...string) {
 }
 
 func TestSocketPathTooLong(t *testing.T) {
-	_, err := Parse("b.yaml", []byte(smallest+"\ncontrol: {socket: /"+strings.Repeat("x", 200)+"}"))
-	if want := "b.yaml:2:19: control.socket: is 201 bytes long, a socket's path may have "; err == nil || !strings.HasPrefix(err.Error(), want) {
+	_, err := Parse("b.yaml", []byte(smallest+"\ncontrol: {listen: {path: /"+strings.Repeat("x", 200)+"}}"))
+	if want := "b.yaml:2:26: control.listen.path: is 201 bytes long, a socket's path may have "; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("got  %v\nwant %s…", err, want)
 	}
 }

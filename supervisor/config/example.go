@@ -23,7 +23,5 @@ pools:
 # Members of the group ops may send commands and restart; the supervisor's own
 # user and root may do everything.
 control:
-  mode: "0660"
-  group: ops
-  role: operator
+  listen: {mode: "0660", group: ops, role: operator}
 `

@@ -12,7 +12,7 @@ func FuzzParse(f *testing.F) {
 		Example, smallest, "", "---\n", "- a\n- b: c\n", "a: [b, {c: d}]\n", "a: |\n  b\n", "a: >-\n", "a: 'b", "a: \"\\x41\\u00e9\"", "? a\n: b",
 		"a: &b c\nd: *b", "<<: {a: b}", "!!map {a: b}", "%YAML 1.2\n---\na: b", "a:\n\tb: c", "a: b: c", "{", "}", "[[[[", ": b", "{a, b: }",
 		"pools:\n  web: {command: [x], env: {A: 0x1F, B: .inf, C: ~}, restart: {backoff: 1s..2s, budget: 1/1s}}\r\n",
-		"pools: {web: {command: [x], stop: {signal: TREM, timeout: 0}}}\ncontrol: {mode: 0660, group: a, role: b, socket: ''}",
+		"pools: {web: {command: [x], stop: {signal: TREM, timeout: 0}}}\ncontrol: {listen: [{mode: 0660, group: a, role: b, path: ''}, {}], access: [{role: x}, {role: operator, users: [], pools: a}], audit: ''}",
 		with("limits: {nofile: 1/2, data: 1GiB, cpu: 60s, x: 1}\numask: 027\nlisten: {a: 'tcp://:80', b: unix:///a?mode=1}\nuser: 1\nenv_file: [a]"),
 		with("ready: {when: log, log: 'a(b', http: 'http://[::1]:1/'}\nrollout: {surge: 0}\nrecycle: {jitter: 1%, memory: 0}\nclean_env: yes"),
 		with("ready: {log: '(?i)x)'}\ncommands: {a: {signal: USR1}, b: {exec: [x]}, c: }\nafter: [web, wbe]\ndispatch: {queue: 0, timeout: off}"),

@@ -29,8 +29,9 @@ type (
 )
 
 const (
-	defaultMode os.FileMode = 0o600
-	defaultRole             = "viewer"
+	defaultMode    os.FileMode = 0o600
+	defaultRole                = "viewer"
+	defaultMaxRole             = "admin"
 )
 
 var fileKeys = []key[File]{
@@ -189,12 +190,38 @@ var mappedKeys = []key[command]{
 }
 
 var controlKeys = []key[Control]{
-	row("socket", "", socketPath, func(c *Control, v string) { c.Socket = v },
+	row("listen", "", oneOrMany("sockets, or one", section(listenKeys)), func(c *Control, v []Listener) { c.Listen = v },
+		"The socket, or a list of several, each with its own mode and role."),
+	row("access", "", listOf("rules", section(ruleKeys)), func(c *Control, v []Rule) { c.Access = v },
+		"Rules that give roles to users and groups. Whom several name has what they give together; root and the supervisor's own user are always admin."),
+	row("audit", "", text, func(c *Control, v string) { c.Audit = v },
+		"The file that every change is written down in, one JSON object a line. Left out: the log."),
+	row("audit_required", "false", truth, func(c *Control, v bool) { c.AuditRequired = v },
+		"Whether changes are refused while they can't be written down."),
+}
+
+var listenKeys = []key[Listener]{
+	row("path", "", socketPath, func(l *Listener, v string) { l.Path = v },
 		"The socket's path. Left out: $BROOD_SOCKET, or the place for the user that the supervisor runs as."),
-	row("mode", `"0600"`, fileMode, func(c *Control, v os.FileMode) { c.Mode = v },
+	row("mode", `"0600"`, fileMode, func(l *Listener, v os.FileMode) { l.Mode = v },
 		"The mode of the socket file, octal. Who may write to it may connect."),
-	row("group", "", account, func(c *Control, v string) { c.Group = v },
+	row("group", "", account, func(l *Listener, v string) { l.Group = v },
 		"The group of the socket file, a name or a number. Left out: the supervisor's."),
-	row("role", defaultRole, word("viewer", "operator", "admin"), func(c *Control, v string) { c.Role = v },
-		"The highest role of those whom the mode lets in. Root and the supervisor's own user are always admin."),
+	row("role", defaultRole, word(roles...), func(l *Listener, v string) { l.Role = v },
+		"The role of those whom the mode lets in and no rule of access names."),
+	row("max_role", defaultMaxRole, word(roles[1:]...), func(l *Listener, v string) { l.MaxRole = v },
+		"The highest role that anybody has through this socket, root included."),
+}
+
+var ruleKeys = []key[Rule]{
+	row("role", "", word(roles...), func(r *Rule, v string) { r.Role = v },
+		"The role. viewer: status, health, events, metrics. operator: also commands, logs, start, stop, restart, scale. admin: also reload, upgrade, shutdown. none: nothing, whatever the listener gives.").needed(),
+	row("users", "", names(account), func(r *Rule, v []string) { r.Users = v },
+		"The users who have it, by name or number."),
+	row("groups", "", names(account), func(r *Rule, v []string) { r.Groups = v },
+		"The groups whose members have it, by name or number. The kernel knows the groups of a caller; it need not be the main one."),
+	row("pools", "", names(text), func(r *Rule, v []string) { r.Pools = v },
+		"The pools that it is for. Left out: all, and what concerns none."),
+	row("commands", "", names(commandWord), func(r *Rule, v []string) { r.Commands = v },
+		"The commands that may be sent, and nothing else that changes anything. Left out: whatever the role covers."),
 }

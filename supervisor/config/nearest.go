@@ -16,7 +16,8 @@ var otherWords = map[string]string{
 	"sockets": "listen", "depends_on": "after", "requires": "after", "needs": "after", "priority": "nice",
 	"readiness": "ready", "healthcheck": "health", "watchdog": "beat", "max_surge": "surge", "max_unavailable": "unavailable",
 	"max_requests": "commands", "max_jobs": "commands", "max_age": "age", "max_lifetime": "age", "ttl": "age", "max_memory": "memory",
-	"path": "socket", "listen": "socket", "chmod": "mode", "interval": "ping",
+	"socket": "listen", "mode": "listen", "role": "listen", "group": "listen", "chmod": "mode", "interval": "ping",
+	"rules": "access", "permissions": "access", "acl": "access", "user_names": "users",
 }
 
 // nearest is the allowed word that word was most likely meant to be; empty: none

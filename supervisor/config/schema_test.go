@@ -34,6 +34,8 @@ type described struct {
 	Default              any
 	Pattern              string
 	Properties           map[string]described
+	AnyOf                []described // one, or a list of such
+	Items                *described
 	AdditionalProperties json.RawMessage // a schema for the pools and for env, else false
 }
 
@@ -51,6 +53,12 @@ func allKeys(t *testing.T) map[string]described {
 		for name, d := range of.Properties {
 			all[prefix+name] = d
 			walk(prefix+name+".", d)
+			if len(d.AnyOf) > 0 {
+				walk(prefix+name+".", d.AnyOf[0])
+			}
+			if d.Items != nil {
+				walk(prefix+name+".", *d.Items)
+			}
 			if one := byNameOf(t, d); one.Properties != nil && name != "pools" {
 				walk(prefix+name+".NAME.", one)
 			}
@@ -114,7 +122,7 @@ func TestSchemaPatternsAgree(t *testing.T) {
 		{"recycle.jitter", []string{"10%", "0%", "100%", "2.5%", "10", "0.1", "%", "-1%", ".5%", "1e1%"}},
 		{"dispatch.timeout", []string{"off", "0s", "2s", "none"}},
 		{"commands.NAME.signal", []string{"USR1", "sigstop", "10"}},
-		{"control.mode", []string{"0660", "0o660", "0777", "660", "1777", "01777", "rw-", "0668"}},
+		{"control.listen.mode", []string{"0660", "0o660", "0777", "660", "1777", "01777", "rw-", "0668"}},
 	} {
 		pattern := regexp.MustCompile(keys[c.key].Pattern)
 		for _, v := range c.values {

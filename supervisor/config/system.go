@@ -22,7 +22,7 @@ func (src *source) checkSystem(f *File) {
 	for _, p := range f.Pools {
 		src.checkPool("pools."+p.Name, p)
 	}
-	src.check("control.group", checkGroup(f.Control.Group))
+	src.checkAccess(f.Control)
 }
 
 func (src *source) checkPool(path string, p pool) {
@@ -204,6 +204,35 @@ func checkEnvFile(file string) *finding {
 	}
 	if _, err := (pool{EnvFile: []string{file}}).Environment(); err != nil {
 		return found(err, "%s", printable(err.Error()))
+	}
+	return nil
+}
+
+// checkUserName: a number needs no entry.
+func checkUserName(name string) *finding {
+	if digits.MatchString(name) {
+		return nil
+	}
+	_, err := user.Lookup(name)
+	if unknown := user.UnknownUserError(""); errors.As(err, &unknown) {
+		return found(err, "there is no user %q on this system", name)
+	}
+	if err != nil {
+		return found(err, "the user %q cannot be looked up: %v", name, err)
+	}
+	return nil
+}
+
+// checkAudit: it is made if it is not there, so its directory must be.
+func checkAudit(file string) *finding {
+	info, err := os.Stat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return checkDir(filepath.Dir(file))
+	case err != nil:
+		return found(err, "%q: %s%s", file, cause(err), unexpanded(file))
+	case !info.Mode().IsRegular():
+		return found(nil, "%q is not a file", file)
 	}
 	return nil
 }

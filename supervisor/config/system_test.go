@@ -48,7 +48,7 @@ func TestLoad(t *testing.T) {
 		{"from dir", "pools: {a: {command: [./server], dir: HERE}}", nil},
 		{"by its PATH", "pools: {a: {command: [server], env: {PATH: '/none:HERE'}}}", nil},
 		{"through ..", "pools: {a: {command: [../server], dir: HERE/sub}}", nil},
-		{"by number", "pools: {a: {command: [HERE/server]}}\ncontrol: {mode: '0660', group: 12345}", nil},
+		{"by number", "pools: {a: {command: [HERE/server]}}\ncontrol: {listen: {mode: '0660', group: 12345}, access: [{role: admin, users: [12345, root], groups: 12345}]}", nil},
 
 		{"not there", "pools: {a: {command: [HERE/none]}}", []string{`1:22: pools.a.command: "HERE/none": no such file or directory`}},
 		{"not in dir", "pools: {a: {command: [./none], dir: HERE}}", []string{`1:22: pools.a.command: "HERE/none": no such file or directory`}},
@@ -100,8 +100,13 @@ func TestLoad(t *testing.T) {
 			`5:10: pools.a.listen.a: there is no user "no such user" on this system`,
 			`6:10: pools.a.listen.b: there is no group "no such group" on this system`,
 		}},
-		{"group", "pools: {a: {command: [HERE/server]}}\ncontrol: {mode: '0660', group: no such group}", []string{
-			`2:32: control.group: there is no group "no such group" on this system`,
+		{"caller that nobody knows", "pools: {a: {command: [HERE/server]}}\ncontrol: {access: [{role: viewer, users: [root, nosuch], groups: nosuch}], audit: /no/such/dir/x}", []string{
+			`2:49: control.access[0].users[1]: there is no user "nosuch" on this system`,
+			`2:66: control.access[0].groups: there is no group "nosuch" on this system`,
+			`2:83: control.audit: "/no/such/dir": no such file or directory`,
+		}},
+		{"group", "pools: {a: {command: [HERE/server]}}\ncontrol: {listen: {mode: '0660', group: no such group}}", []string{
+			`2:41: control.listen.group: there is no group "no such group" on this system`,
 		}},
 		{"with the rest", "pools:\n  a: {command: [HERE/none], workers: 0}\n  b: {command: HERE/none}\n", []string{
 			`2:16: pools.a.command: "HERE/none": no such file or directory`,
