@@ -1,15 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/signal"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -21,7 +18,6 @@ import (
 	"example.com/brood/supervisor"
 	"example.com/brood/supervisor/config"
 	"example.com/brood/supervisor/control"
-	"example.com/brood/supervisor/control/client"
 )
 
 // defaultConfig is read when no file and no command is named.
@@ -101,32 +97,6 @@ func (f *runFlags) load(cmd *cobra.Command, command []string) (*config.File, err
 	return &config.File{Pools: []supervisor.Pool{pool}}, nil
 }
 
-// listen is where and how the control socket is made.
-func (f *runFlags) listen(g *globals, c config.Control, log hclog.Logger) (control.ListenConfig, control.Role, error) {
-	l := control.ListenConfig{Path: g.socket, Mode: c.Mode, Group: c.Group, Log: log}
-	if l.Path == "" {
-		l.Path = c.Socket
-	}
-	if l.Path == "" {
-		l.Path = client.DefaultPath()
-	}
-	if f.mode != "" {
-		mode, err := strconv.ParseUint(f.mode, 8, 32)
-		if err != nil || mode == 0 || mode > 0o777 {
-			return l, control.RoleNone, fmt.Errorf("--mode %s: write an octal file mode such as 0660", f.mode)
-		}
-		l.Mode = os.FileMode(mode)
-	}
-	others := control.RoleViewer
-	if c.Role != "" {
-		var err error
-		if others, err = control.ParseRole(c.Role); err != nil {
-			return l, others, err
-		}
-	}
-	return l, others, nil
-}
-
 func (f *runFlags) logger() (hclog.Logger, error) {
 	level := hclog.LevelFromString(f.logLevel)
 	if level == hclog.NoLevel {
@@ -146,63 +116,49 @@ func (g *globals) run(f runFlags, file *config.File, announce ...func(socket str
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
-	listen, others, err := f.listen(g, file.Control, log.Named("control"))
+	doors, err := f.openSockets(g, file.Control, log.Named("control"))
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
-	l, err := controlSocket(g, file.Control, listen)
+	defer doors.close()
+	access, err := doors.access(file.Control)
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
-	defer l.Close()
 	sup, err := supervisor.New(supervisor.Config{
-		Pools: file.Pools, Log: log, Stdout: os.Stdout, Stderr: os.Stderr, Socket: l.Addr().String(), Reaper: true,
+		Pools: file.Pools, Log: log, Stdout: os.Stdout, Stderr: os.Stderr, Socket: doors.path(), Reaper: true,
 	})
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
 	manager := newNotifier(log)
-	reload := manager.around(f.reloader(sup))
-	access := control.DefaultAccess()
-	access.Door.Others = others
-	server, err := control.NewServer(control.Config{
+	var server *control.Server
+	reload := manager.around(f.reloader(sup, func(c config.Control) (func(), error) {
+		return doors.change(server, c, log.Named("control"))
+	}))
+	server, err = control.NewServer(control.Config{
 		Supervisor: sup, Version: versionText(), Access: access, Log: log.Named("control"),
 		Shutdown: func() { sup.Shutdown(false) }, Reload: reload,
+		Audit: file.Control.Audit, AuditRequired: file.Control.AuditRequired,
 	})
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
-	log.Info("control socket", "path", l.Addr().String())
+	for _, l := range doors.all {
+		log.Info("control socket", "path", l.Addr().String())
+	}
 	for _, tell := range announce {
-		tell(l.Addr().String())
+		tell(doors.path())
 	}
 	var group run.Group
 	ctx, stop := context.WithCancel(context.Background())
 	group.Add(func() error { return sup.Run(ctx) }, func(error) { stop() })
-	group.Add(func() error { return server.Serve(l) }, func(error) { closeServer(server, sup) })
+	for _, l := range doors.all {
+		group.Add(func() error { return server.Serve(l) }, func(error) { closeServer(server, sup) })
+	}
 	group.Add(signals(sup, reload, log))
 	group.Add(manager.actor(sup))
 	return group.Run()
-}
-
-// controlSocket is the one that the service manager has passed, or else is made.
-func controlSocket(g *globals, c config.Control, cfg control.ListenConfig) (net.Listener, error) {
-	passed, err := control.TakePassed(cfg.Log)
-	if err != nil {
-		return nil, err
-	}
-	switch len(passed) {
-	case 0:
-		return control.Listen(cfg)
-	case 1:
-	default:
-		return nil, fmt.Errorf("%d control sockets were passed, and one is served: write one ListenStream= into its unit", len(passed))
-	}
-	l := passed[0]
-	if own := cmp.Or(g.socket, c.Socket); own != "" && own != l.Addr().String() {
-		return nil, fmt.Errorf("%s was passed as the control socket, and %s is asked for: leave the second out", l.Addr(), own)
-	}
-	return l, nil
 }
 
 // goodbye is how long answers under way may take once no worker is left.
@@ -250,7 +206,7 @@ func signals(sup *supervisor.Supervisor, reload reloadFunc, log hclog.Logger) (e
 type reloadFunc func(ctx context.Context, dryRun bool) ([]supervisor.Change, error)
 
 // reloader reads the file that run was started with.
-func (f *runFlags) reloader(sup *supervisor.Supervisor) reloadFunc {
+func (f *runFlags) reloader(sup *supervisor.Supervisor, access func(config.Control) (undo func(), err error)) reloadFunc {
 	if f.path == "" {
 		return nil
 	}
@@ -262,7 +218,15 @@ func (f *runFlags) reloader(sup *supervisor.Supervisor) reloadFunc {
 		if dryRun {
 			return sup.Plan(supervisor.Config{Pools: file.Pools})
 		}
-		return sup.Reload(ctx, supervisor.Config{Pools: file.Pools})
+		undo, err := access(file.Control) // first, as a rollout may take its time
+		if err != nil {
+			return nil, &control.BadConfig{Err: err}
+		}
+		changes, err := sup.Reload(ctx, supervisor.Config{Pools: file.Pools})
+		if err != nil {
+			undo()
+		}
+		return changes, err
 	}
 }
 

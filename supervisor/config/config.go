@@ -129,7 +129,7 @@ func (src *source) parse(text []byte) *File {
 		f, _ = section(fileKeys).read(root)
 		src.checkPools(f.Pools)
 	}
-	f.Control = f.Control.withDefaults()
+	f.Control = f.Control.WithDefaults()
 	src.checkControl(f)
 	return &f
 }

@@ -12,7 +12,9 @@ import (
 // roles are in order: each includes those before it.
 var roles = []string{"none", "viewer", "operator", "admin"}
 
-func (c Control) withDefaults() Control {
+// WithDefaults fills in what is not set.
+func (c Control) WithDefaults() Control {
+	c.Listen = slices.Clone(c.Listen)
 	if len(c.Listen) == 0 {
 		c.Listen = []Listener{{}}
 	}

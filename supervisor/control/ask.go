@@ -206,6 +206,9 @@ func (s *Server) auditable() error {
 	return nil
 }
 
+// Access is the rules in force. It is not to be written to.
+func (s *Server) Access() Access { return *s.access.Load() }
+
 // SetAccess puts other rules in force, for callers who are connected already as
 // well.
 func (s *Server) SetAccess(a Access) { s.access.Store(&a) }
