@@ -69,13 +69,15 @@ func (a *abused) well(t *testing.T) {
 // flat waits until there are no more descriptors than before.
 func (a *abused) flat(t *testing.T) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		n := countFDs(t, a.server)
-		if n <= a.fds {
-			return
-		}
+	until(t, "descriptors are closed", func() bool { return countFDs(t, a.server) <= a.fds })
+}
+
+// until waits for what must come to be.
+func until(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%d descriptors are open, %d were before", n, a.fds)
+			t.Fatalf("still not so that %s", what)
 		}
 	}
 }
@@ -350,19 +352,13 @@ func (a *abused) hangUpOnOrders(t *testing.T) {
 		c := dial(t, a.socket)
 		io.WriteString(c, text)
 		c.Close()
-		for end := time.Now().Add(30 * time.Second); ; {
+		until(t, text+"is carried out", func() bool {
 			now := say(t, a.socket, "show worker web/2\n")
-			if strings.Contains(now, "state: ready") && field(now, "generation") != field(before, "generation") {
-				before = now
-				break
-			}
-			if time.Now().After(end) {
-				t.Fatalf("%q was not carried out: %s", text, now)
-			}
-		}
+			return field(now, "state") == "ready" && field(now, "generation") != field(before, "generation")
+		})
+		before = say(t, a.socket, "show worker web/2\n")
 	}
-	for !strings.HasPrefix(say(t, a.socket, "health\n"), "ok:") {
-	}
+	until(t, "health is ok", func() bool { return strings.HasPrefix(say(t, a.socket, "health\n"), "ok:") })
 }
 
 func field(text, name string) string {
@@ -382,11 +378,9 @@ func (a *abused) closedWhileServed(t *testing.T) {
 		}[i%2])
 		held = append(held, c)
 	}
-	for !strings.Contains(say(t, a.socket, "show worker web/1\n"), "\ninflight: 30\n") || !strings.Contains(say(t, a.socket, "show worker web/2\n"), "\ninflight: 30\n") {
-	}
+	until(t, "60 commands are under way", func() bool { return busy(t, a, 1) == 30 && busy(t, a, 2) == 30 })
 	for _, c := range held {
 		c.Close()
 	}
-	for !strings.Contains(say(t, a.socket, "show worker web/1\n"), "\ninflight: 0\n") || !strings.Contains(say(t, a.socket, "show worker web/2\n"), "\ninflight: 0\n") {
-	}
+	until(t, "no command is under way", func() bool { return busy(t, a, 1) == 0 && busy(t, a, 2) == 0 })
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"os/exec"
@@ -142,18 +143,13 @@ func TestLineHangup(t *testing.T) {
 	defer c.Close()
 	inflight := func(want int) {
 		t.Helper()
-		for end := time.Now().Add(60 * time.Second); ; {
+		until(t, fmt.Sprintf("%d commands are open", want), func() bool {
 			w, err := c.Worker(t.Context(), "web/1")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if w.Inflight == want {
-				return
-			}
-			if time.Now().After(end) {
-				t.Fatalf("%d commands open, want %d", w.Inflight, want)
-			}
-		}
+			return w.Inflight == want
+		})
 	}
 	for _, how := range []string{"close", "half, then close", "unread input", "shutdown both"} {
 		t.Run(how, func(t *testing.T) {
