@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/brood/cmd/brood/internal/term"
 	"example.com/brood/supervisor/control/api"
 	"example.com/brood/supervisor/control/client"
 )
@@ -56,10 +57,13 @@ target, or no answer in time.`,
 			}
 			h, err := g.health(strings.Join(args, ""), minReady, timeout, wait)
 			code, text := judge(h, err)
-			if out.json() && err == nil {
+			if out.json() {
+				if err != nil {
+					h = api.Health{Health: [...]string{healthCritical: "critical", healthUnknown: "unknown"}[code], Text: err.Error()}
+				}
 				err = printJSON(cmd.OutOrStdout(), h)
 			} else {
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), printable(text))
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), g.verdict(cmd, code, printable(text)))
 			}
 			if err != nil {
 				return &coded{healthUnknown, err}
@@ -81,7 +85,24 @@ target, or no answer in time.`,
 	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to wait until all is well, or until there is a supervisor at all")
 	cmd.Flags().IntVar(&minReady, "min-ready", 0, "workers that must be ready (default: each pool's min_ready)")
 	cmd.Flags().BoolVar(&lsb, "lsb", false, "exit as an init script's status does: 0 running, 1 dead, 3 not running, 4 unknown")
+	completeTargets(g, cmd)
 	return cmd
+}
+
+// healthUsage is the exit code of a call that is wrong in itself: a monitor that
+// is set up wrongly knows nothing, and must not report a fault.
+func healthUsage(cmd *cobra.Command) int {
+	if lsb, err := cmd.Flags().GetBool("lsb"); err == nil && lsb {
+		return lsbUnknown
+	}
+	return healthUnknown
+}
+
+// verdict is the line with its word in colour, on a terminal.
+func (g *globals) verdict(cmd *cobra.Command, code int, text string) string {
+	style := [...]term.Style{term.Green, term.Yellow, term.Alarm, term.Purple}[code]
+	word, rest, _ := strings.Cut(text, " - ")
+	return g.out(cmd).Paint(style, word) + " - " + rest
 }
 
 // lookAgain is how often health --wait looks.
@@ -89,7 +110,10 @@ const lookAgain = 50 * time.Millisecond
 
 // health asks until all is well or wait is over, and returns the last answer.
 func (g *globals) health(target string, minReady int, timeout, wait time.Duration) (api.Health, error) {
-	c := client.New(client.ResolvePath(g.socket))
+	c, err := g.client()
+	if err != nil {
+		return api.Health{}, err
+	}
 	defer c.Close()
 	for end := time.Now().Add(wait); ; time.Sleep(lookAgain) {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)

@@ -3,43 +3,37 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
-	"strings"
 
 	"github.com/spf13/cobra"
-
-	"example.com/brood/supervisor/control/client"
 )
 
 func main() { os.Exit(brood(os.Args[1:])) }
 
 // brood is the whole program but for its exit.
 func brood(args []string) int {
-	root := newRoot()
+	g := &globals{}
+	root := newRoot(g)
 	root.SetArgs(args)
-	err := root.Execute()
+	cmd, err := root.ExecuteC()
 	if err == nil {
 		return exitDone
 	}
 	code := exitCode(err)
-	if text := err.Error(); text != "" {
-		lines := strings.Split(strings.TrimRight(text, "\n"), "\n") // each is a fault of its own
-		var problem *client.Error
-		if errors.As(err, &problem) {
-			lines = []string{text} // a worker's words
-		}
-		for _, line := range lines {
-			fmt.Fprintln(os.Stderr, "brood:", printable(line))
-		}
+	if cmd.Name() == "health" && err.Error() != "" { // its own verdicts say nothing here
+		code = healthUsage(cmd)
+	}
+	if asked := cmd.Flags().Lookup("output"); asked != nil && asked.Value.String() == "json" {
+		complainJSON(err, code)
+	} else {
+		g.complain(err)
 	}
 	return code
 }
 
-func newRoot() *cobra.Command {
-	g := &globals{}
+func newRoot(g *globals) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "brood",
 		Short: "Run pools of worker processes and reach each of them",
@@ -55,19 +49,22 @@ pool web/*, or all *. @1 is slot 1 of the only pool.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SuggestionsMinimumDistance = 2
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.CompletionOptions.DisableDefaultCmd = true // ours is in completion.go
 	root.PersistentFlags().StringVar(&g.socket, "socket", "", "the control socket (default $BROOD_SOCKET, else "+
 		"/run/brood/control.sock for root, $XDG_RUNTIME_DIR/brood/control.sock for others)")
+	root.PersistentFlags().StringVar(&g.host, "host", "", "another machine's socket: ssh://[user@]box[:port][/path/of/socket] (default $BROOD_HOST)")
+	root.PersistentFlags().StringVar(&g.color, "color", "auto", "auto, always or never; NO_COLOR in the environment means never")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%v; see `%s --help`", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		runCommand(g), demoCommand(g), demoWorkerCommand(), checkCommand(),
-		statusCommand(g), healthCommand(g), pingCommand(g), sendCommand(g),
+		runCommand(g), demoCommand(g), demoWorkerCommand(), initCommand(), checkCommand(),
+		statusCommand(g), topCommand(g), healthCommand(g), pingCommand(g), sendCommand(g), logsCommand(g), eventsCommand(g),
 		orderCommand(g, "start", "Want workers up, and forget why they were given up"),
 		orderCommand(g, "stop", "Want workers down"),
 		orderCommand(g, "restart", "Replace workers, those of a pool one at a time"),
-		scaleCommand(g), reloadCommand(g), shutdownCommand(g), whoamiCommand(g), versionCommand(g),
+		scaleCommand(g), reloadCommand(g), upgradeCommand(g), shutdownCommand(g), whoamiCommand(g), versionCommand(g),
+		completionCommand(), stdioCommand(g), manCommand(),
 	)
 	return root
 }
@@ -85,9 +82,6 @@ func noCommand(cmd *cobra.Command, args []string) error {
 	}
 	return usagef("%s", text)
 }
-
-// globals are the flags of every command.
-type globals struct{ socket string }
 
 // versionText is brood's version: that of the module it was built from.
 func versionText() string {

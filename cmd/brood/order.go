@@ -24,17 +24,18 @@ func orderCommand(g *globals, verb, short string) *cobra.Command {
 			if err := out.check(); err != nil {
 				return err
 			}
-			ctx, cancel, err := waiting(wait)
+			c, ctx, cancel, err := g.dialWait(wait)
 			if err != nil {
 				return err
 			}
 			defer cancel()
-			results, err := client.New(client.ResolvePath(g.socket)).Order(ctx, verb, args[0])
+			results, err := c.Order(ctx, verb, args[0])
 			return out.results(cmd.OutOrStdout(), results, err)
 		},
 	}
 	out.flag(cmd)
 	waitFlag(cmd, &wait, "it is done")
+	completeTargets(g, cmd)
 	return cmd
 }
 
@@ -70,24 +71,31 @@ func printResults(w io.Writer, results []api.Result) {
 }
 
 func shutdownCommand(g *globals) *cobra.Command {
+	var out output
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "shutdown",
 		Short: "Stop every worker and the supervisor",
 		Args:  exactArgs(0, "brood shutdown"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel, err := waiting(wait)
+			if err := out.check(); err != nil {
+				return err
+			}
+			c, ctx, cancel, err := g.dialWait(wait)
 			if err != nil {
 				return err
 			}
 			defer cancel()
-			err = client.New(client.ResolvePath(g.socket)).Shutdown(ctx)
-			if err != nil && errors.Is(err, io.ErrUnexpectedEOF) {
-				return nil // it has gone
+			if err = c.Shutdown(ctx); errors.Is(err, client.ErrBrokeOff) {
+				err = nil // it has gone
+			}
+			if err == nil && out.json() {
+				return printJSON(cmd.OutOrStdout(), api.Results{Results: []api.Result{}})
 			}
 			return err
 		},
 	}
+	out.flag(cmd)
 	waitFlag(cmd, &wait, "no worker is left")
 	return cmd
 }

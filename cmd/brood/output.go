@@ -1,28 +1,25 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
 	"io"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
+	"example.com/brood/cmd/brood/internal/term"
 	"example.com/brood/supervisor"
-	"example.com/brood/supervisor/control/client"
 )
 
-// What all client commands share: the flags --timeout and -o, the client, and
-// how JSON is printed.
+// What all commands that print share: the flag -o, how JSON is printed, and how
+// arguments are checked.
 
 // output is the flag -o.
 type output struct{ format string }
 
 func (o *output) flag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&o.format, "output", "o", "text", "text or json")
+	cmd.Flags().StringVarP(&o.format, "output", "o", "text", "text or json; then errors are JSON too, on standard error")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func (o *output) check() error {
@@ -39,15 +36,6 @@ func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
-}
-
-// dial is the client and its deadline.
-func (g *globals) dial(timeout time.Duration) (*client.Client, context.Context, context.CancelFunc, error) {
-	if timeout <= 0 {
-		return nil, nil, nil, usagef("--timeout %v: write a time of more than 0, such as 5s", timeout)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	return client.New(client.ResolvePath(g.socket)), ctx, cancel, nil
 }
 
 // target checks what is named before a page is asked for: a target that is
@@ -73,25 +61,7 @@ func targets(least, most int, usage string) cobra.PositionalArgs {
 	}
 }
 
-// printable escapes what could move a terminal's cursor or forge a line: it
-// comes from workers.
-func printable(s string) string {
-	if !strings.ContainsFunc(s, unicode.IsControl) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == '\n', r == '\t':
-			b.WriteByte(' ')
-		case unicode.IsControl(r):
-			fmt.Fprintf(&b, "\\x%02x", r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}
+func printable(s string) string { return term.Printable(s) }
 
 // exactArgs is cobra.ExactArgs with an error that says what to write.
 func exactArgs(n int, usage string) cobra.PositionalArgs {
@@ -103,15 +73,4 @@ func exactArgs(n int, usage string) cobra.PositionalArgs {
 	}
 }
 
-// ago is a duration the short way people read it: 4s, 12m, 3h5m, 2d4h.
-func ago(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%ds", int(d.Minutes()), int(d.Seconds())%60)
-	case d < 24*time.Hour:
-		return fmt.Sprintf("%dh%dm", int(d.Hours()), int(d.Minutes())%60)
-	}
-	return fmt.Sprintf("%dd%dh", int(d.Hours())/24, int(d.Hours())%24)
-}
+func ago(d time.Duration) string { return term.Ago(d) }

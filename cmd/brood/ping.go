@@ -37,5 +37,6 @@ func pingCommand(g *globals) *cobra.Command {
 	}
 	out.flag(cmd)
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for the answer")
+	completeTargets(g, cmd)
 	return cmd
 }

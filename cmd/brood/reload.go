@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/brood/supervisor/control/api"
-	"example.com/brood/supervisor/control/client"
 )
 
 func scaleCommand(g *globals) *cobra.Command {
@@ -30,17 +28,18 @@ func scaleCommand(g *globals) *cobra.Command {
 			if err != nil || n < 1 {
 				return usagef("%q workers: write a number of 1 or more; to have none, stop the pool", args[1])
 			}
-			ctx, cancel, err := waiting(wait)
+			c, ctx, cancel, err := g.dialWait(wait)
 			if err != nil {
 				return err
 			}
 			defer cancel()
-			results, err := client.New(client.ResolvePath(g.socket)).Scale(ctx, args[0], n)
+			results, err := c.Scale(ctx, args[0], n)
 			return out.results(cmd.OutOrStdout(), results, err)
 		},
 	}
 	out.flag(cmd)
 	waitFlag(cmd, &wait, "it is done")
+	completePools(g, cmd)
 	return cmd
 }
 
@@ -56,12 +55,12 @@ func reloadCommand(g *globals) *cobra.Command {
 			if err := out.check(); err != nil {
 				return err
 			}
-			ctx, cancel, err := waiting(wait)
+			c, ctx, cancel, err := g.dialWait(wait)
 			if err != nil {
 				return err
 			}
 			defer cancel()
-			changes, err := client.New(client.ResolvePath(g.socket)).Reload(ctx, dryRun)
+			changes, err := c.Reload(ctx, dryRun)
 			if changes == nil {
 				return err
 			}
@@ -79,23 +78,6 @@ func reloadCommand(g *globals) *cobra.Command {
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
 	waitFlag(cmd, &wait, "it is done")
 	return cmd
-}
-
-func waitFlag(cmd *cobra.Command, wait *time.Duration, until string) {
-	cmd.Flags().DurationVar(wait, "wait", time.Minute, "how long to wait until "+until+"; 0: not at all")
-}
-
-// waiting is a context of that length; of 0 it has no deadline, and the
-// supervisor answers at once.
-func waiting(wait time.Duration) (context.Context, context.CancelFunc, error) {
-	if wait < 0 {
-		return nil, nil, usagef("--wait %v: write a time such as 30s, or 0 not to wait", wait)
-	}
-	if wait == 0 {
-		return context.Background(), func() {}, nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), wait)
-	return ctx, cancel, nil
 }
 
 // changeText says in words what each kind of change does.

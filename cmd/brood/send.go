@@ -1,8 +1,9 @@
 package main
 
 import (
-	"encoding/base64"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,12 +14,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/brood/ipc"
-	"example.com/brood/supervisor/control/api"
+	"example.com/brood/supervisor/control/client"
 )
 
 // sendFlags are the flags of send.
 type sendFlags struct {
 	out              output
+	all, quiet       bool
 	timeout          time.Duration
 	json, text, data string
 }
@@ -28,12 +30,16 @@ func sendCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "send TARGET COMMAND [ARGS…]",
 		Short: "Send a command to a worker and print its answer",
-		Long: `Send a command to a worker and print its answer. A pool picks one of its ready
-workers; web/* and * ask all of them, and print an answer each.
+		Long: `Send a command to a worker and print its answer, piece by piece if it comes so.
+A pool picks one of its ready workers; web/* and *, or --all, ask all of them.
 
 ARGS become a JSON list of strings. --json, --text and --data send a payload of
-your own instead. Flags come before TARGET.`,
-		Example: "  brood send web/2 echo hello world\n  brood send --data @job.bin --timeout 2m jobs run",
+your own instead. Flags come before TARGET.
+
+How far a command is comes on standard error: as a bar on a terminal, as lines
+elsewhere. Ctrl-C cancels it, and the worker is told. With -o json each piece is
+a line of JSON, and each worker's outcome one more.`,
+		Example: "  brood send web/2 echo hello world\n  brood send --all web pid\n  brood send --data @job.bin --timeout 2m jobs run",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 {
 				return usagef("got %d arguments; write `brood send TARGET COMMAND [ARGS…]`", len(args))
@@ -47,14 +53,17 @@ your own instead. Flags come before TARGET.`,
 	cmd.Flags().SetInterspersed(false) // what follows the command is the command's
 	f.out.flag(cmd)
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to wait for the answer; the worker is told")
+	cmd.Flags().BoolVar(&f.all, "all", false, "ask every worker of the pool, as TARGET/* does")
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "say nothing of how far it is")
 	cmd.Flags().StringVar(&f.json, "json", "", "send this JSON")
 	cmd.Flags().StringVar(&f.text, "text", "", "send this text")
-	cmd.Flags().StringVar(&f.data, "data", "", "send the bytes of @FILE, @- is standard input")
+	cmd.Flags().StringVar(&f.data, "data", "", "send the bytes of @FILE; - is standard input")
+	completeSend(g, cmd)
 	return cmd
 }
 
 func (g *globals) send(cmd *cobra.Command, f sendFlags, target, command string, args []string) error {
-	if err := f.out.check(); err != nil {
+	if err := errors.Join(f.out.check(), g.checkColor()); err != nil {
 		return err
 	}
 	m, err := f.message(cmd, args)
@@ -66,21 +75,31 @@ func (g *globals) send(cmd *cobra.Command, f sendFlags, target, command string, 
 		return err
 	}
 	defer cancel()
-	if target == "*" || strings.HasSuffix(target, "/*") {
-		replies, err := c.CallAll(ctx, target, command, m)
-		if err != nil {
-			return err
+	defer c.Close()
+	interrupted, stop := untilInterrupt()
+	defer stop()
+	defer context.AfterFunc(interrupted, cancel)()
+	if f.all && !everyone(target) {
+		if client.NamesSlot(target) {
+			return usagef("--all %s: that is one worker; name a pool", target)
 		}
-		return printReplies(cmd.OutOrStdout(), replies, f.out.json())
+		target += "/*"
 	}
-	r, err := c.Call(ctx, target, command, m)
-	if err != nil {
-		return err
+	p := g.answerPrinter(cmd, f)
+	if everyone(target) {
+		err = p.all(ctx, c, target, command, m)
+	} else {
+		err = p.one(ctx, c, target, command, m)
 	}
-	if f.out.json() {
-		return printJSON(cmd.OutOrStdout(), replyJSON(r.Worker, r.Message))
+	if interrupted.Err() != nil {
+		return fmt.Errorf("%w: %s to %s was given up; a worker that is at it was told to stop", ipc.ErrCanceled, command, target)
 	}
-	return printPlain(cmd.OutOrStdout(), r.Message)
+	return err
+}
+
+// everyone: the target asks several workers.
+func everyone(target string) bool {
+	return strings.TrimPrefix(target, "@") == "*" || strings.HasSuffix(target, "/*")
 }
 
 // message is the payload that the flags or the words ask for.
@@ -122,7 +141,7 @@ func (f sendFlags) file() (ipc.Message, error) {
 		name, ok = "-", true
 	}
 	if !ok {
-		return ipc.Message{}, usagef("--data %s: write @FILE, or @- for standard input", f.data)
+		return ipc.Message{}, usagef("--data %s: write @FILE, or - for standard input", f.data)
 	}
 	in := os.Stdin
 	if name != "-" {
@@ -140,75 +159,4 @@ func (f sendFlags) file() (ipc.Message, error) {
 		return ipc.Message{}, usagef("--data: more than %d bytes do not fit one message", ipc.DefaultMaxMessage)
 	}
 	return ipc.Bytes(b), nil
-}
-
-// printPlain prints bytes as they are, all else as a line.
-func printPlain(w io.Writer, m ipc.Message) error {
-	b := m.Plain()
-	if m.Codec != ipc.CodecBytes && (len(b) == 0 || b[len(b)-1] != '\n') {
-		b = append(b[:len(b):len(b)], '\n')
-	}
-	_, err := w.Write(b)
-	return err
-}
-
-func replyJSON(worker string, m ipc.Message) api.Reply {
-	r := api.Reply{Target: worker, Outcome: "ok", Codec: m.Codec.String(), Result: m.Payload}
-	switch {
-	case m.Codec == ipc.CodecText:
-		r.Result = string(m.Payload)
-	case m.Codec == ipc.CodecJSON && json.Valid(m.Payload):
-		r.Result = json.RawMessage(m.Payload)
-	}
-	return r
-}
-
-// printReplies prints a line each and fails with the worst of them.
-func printReplies(w io.Writer, replies []api.Reply, asJSON bool) error {
-	var worst *coded
-	bad := 0
-	for _, r := range replies {
-		if r.Outcome != "ok" {
-			bad++
-			if code := problemExit(r.Outcome); worst == nil || code > worst.code {
-				worst = &coded{code, nil}
-			}
-		}
-		if !asJSON {
-			fmt.Fprintf(w, "%s: %s\n", r.Target, replyText(r))
-		}
-	}
-	if asJSON {
-		if err := printJSON(w, api.Replies{Replies: replies}); err != nil {
-			return err
-		}
-	}
-	if worst == nil {
-		return nil
-	}
-	worst.err = fmt.Errorf("%d of %d workers did not answer with ok", bad, len(replies))
-	return worst
-}
-
-func replyText(r api.Reply) string {
-	if r.Outcome != "ok" {
-		return r.Outcome + ": " + printable(r.Error)
-	}
-	switch v := r.Result.(type) {
-	case nil:
-		return ""
-	case string:
-		if r.Codec == ipc.CodecBytes.String() {
-			if b, err := base64.StdEncoding.DecodeString(v); err == nil {
-				return string(b)
-			}
-		}
-		return v
-	default:
-		b, err := json.Marshal(v)
-		if err != nil {
-			return err.Error()
-		}
-		return string(b)
-	}
 }

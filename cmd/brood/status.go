@@ -1,16 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-	"io"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"example.com/brood/cmd/brood/internal/term"
 	"example.com/brood/supervisor/control/api"
+	"example.com/brood/supervisor/control/client"
 )
 
 func statusCommand(g *globals) *cobra.Command {
@@ -19,9 +19,17 @@ func statusCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [TARGET]",
 		Short: "Show every worker, or those of a target",
-		Args:  targets(0, 1, "brood status [web/2]"),
+		Long: `Show every worker, those of a pool, or all there is to know about one.
+
+The table fits the terminal: columns that matter less give way, and all are
+there in a pipe. BUSY is the commands a worker is at work on, SERVED those that
+ended in its slot.`,
+		Args: targets(0, 1, "brood status [web/2]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
+				return err
+			}
+			if err := g.checkColor(); err != nil {
 				return err
 			}
 			c, ctx, cancel, err := g.dial(timeout)
@@ -29,68 +37,131 @@ func statusCommand(g *globals) *cobra.Command {
 				return err
 			}
 			defer cancel()
-			if len(args) == 0 || args[0] == "*" {
-				st, err := c.Status(ctx)
-				if err != nil {
-					return err
-				}
-				if out.json() {
-					return printJSON(cmd.OutOrStdout(), st)
-				}
-				return printStatus(cmd.OutOrStdout(), st)
+			var v any
+			var print func(term.Out) error
+			switch {
+			case len(args) == 0 || args[0] == "*":
+				var st api.Status
+				st, err = c.Status(ctx)
+				v, print = st, func(o term.Out) error { return printStatus(o, st) }
+			case client.NamesSlot(args[0]):
+				var w api.Worker
+				w, err = c.Worker(ctx, args[0])
+				v, print = w, func(o term.Out) error { return printWorker(o, w) }
+			default:
+				var p api.Pool
+				p, err = c.Pool(ctx, args[0])
+				v, print = p, func(o term.Out) error { return printStatus(o, api.Status{Pools: []api.Pool{p}}) }
 			}
-			if strings.Contains(args[0], "/") && !strings.HasSuffix(args[0], "/*") || strings.HasPrefix(args[0], "@") {
-				w, err := c.Worker(ctx, args[0])
-				if err != nil {
-					return err
-				}
-				if out.json() {
-					return printJSON(cmd.OutOrStdout(), w)
-				}
-				return printWorker(cmd.OutOrStdout(), w)
-			}
-			p, err := c.Pool(ctx, args[0])
 			if err != nil {
 				return err
 			}
 			if out.json() {
-				return printJSON(cmd.OutOrStdout(), p)
+				return printJSON(cmd.OutOrStdout(), v)
 			}
-			return printTable(cmd.OutOrStdout(), p.Slots)
+			return print(g.out(cmd))
 		},
 	}
 	out.flag(cmd)
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for the answer")
+	completeTargets(g, cmd)
 	return cmd
 }
 
-func printStatus(w io.Writer, st api.Status) error {
+func printStatus(o term.Out, st api.Status) error {
 	var all []api.Worker
 	for _, p := range st.Pools {
-		fmt.Fprintf(w, "%s: %d of %d ready, %s\n", p.Name, p.Ready, p.Workers, p.Health)
-		all = append(all, p.Slots...)
-	}
-	fmt.Fprintln(w)
-	return printTable(w, all)
-}
-
-// printTable fits 80 columns unless a reason is long; that comes last.
-func printTable(w io.Writer, workers []api.Worker) error {
-	var b bytes.Buffer
-	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "WORKER\tSTATE\tPID\tUPTIME\tRESTARTS\tBUSY\tPING\tNOTE")
-	for _, x := range workers {
-		fmt.Fprintf(tw, "%s#%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", x.Target, x.Generation, stateText(x),
-			orDash(x.PID != 0, x.PID), orDash(x.PID != 0, ago(time.Duration(x.UptimeMS)*time.Millisecond)), x.Restarts,
-			orDash(x.SDK != "", x.Inflight), orDash(x.PingUS > 0, time.Duration(x.PingUS)*time.Microsecond), printable(note(x)))
-	}
-	tw.Flush() // into memory
-	for line := range strings.Lines(b.String()) {
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+		line := fmt.Sprintf("%s: %d of %d ready, %s", p.Name, p.Ready, p.Workers, o.Paint(healthStyle(p.Health), p.Health))
+		if p.Queued > 0 {
+			line += fmt.Sprintf(", %d commands wait", p.Queued)
+		}
+		if _, err := fmt.Fprintln(o, line); err != nil {
 			return err
 		}
+		all = append(all, p.Slots...)
 	}
-	return nil
+	if _, err := fmt.Fprintln(o); err != nil {
+		return err
+	}
+	return o.Table(statusColumns, statusRows(all))
+}
+
+func healthStyle(health string) term.Style {
+	switch health {
+	case "ok":
+		return term.Green
+	case "degraded":
+		return term.Yellow
+	}
+	return term.Alarm
+}
+
+// statusColumns are those of the table, most people's before others'. The note
+// gives way in length first: `brood status web/2` has it whole.
+var statusColumns = []term.Column{
+	{Title: "WORKER"},
+	{Title: "STATE", Style: stateStyle},
+	{Title: "UPTIME", Rank: 1, Right: true},
+	{Title: "RESTARTS", Rank: 2, Right: true},
+	{Title: "RSS", Rank: 3, Right: true},
+	{Title: "BUSY", Rank: 4, Right: true},
+	{Title: "PID", Rank: 7, Right: true},
+	{Title: "SERVED", Rank: 8, Right: true},
+	{Title: "PING", Rank: 10, Right: true},
+	{Title: "CPU", Rank: 9, Right: true},
+	{Title: "LAST EXIT", Rank: 5, Min: 9},
+	{Title: "NOTE", Rank: 6, Min: 12},
+}
+
+func statusRows(workers []api.Worker) [][]string {
+	rows := make([][]string, len(workers))
+	for i, x := range workers {
+		up := x.PID != 0
+		rows[i] = []string{
+			fmt.Sprintf("%s#%d", x.Target, x.Generation), stateText(x),
+			orDash(up, ago(ms(x.UptimeMS))), strconv.Itoa(x.Restarts), orDash(x.RSSBytes > 0, term.Size(x.RSSBytes)),
+			orDash(x.SDK != "", x.Inflight), orDash(up, x.PID), orDash(x.SDK != "" || x.Served > 0, x.Served),
+			orDash(x.PingUS > 0, time.Duration(x.PingUS)*time.Microsecond), orDash(x.CPUMS > 0, ago(ms(x.CPUMS))),
+			lastExit(x), printable(note(x)),
+		}
+	}
+	return rows
+}
+
+func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// lastExit is how and how long ago the process before this one ended.
+func lastExit(x api.Worker) string {
+	e := x.LastExit
+	if e == nil {
+		return "-"
+	}
+	text := "no start"
+	switch {
+	case e.OOM:
+		text = "OOM"
+	case e.Signal != "":
+		text = strings.TrimPrefix(e.Signal, "SIG")
+	case e.Code != nil:
+		text = "code " + strconv.Itoa(*e.Code)
+	}
+	if at, err := time.Parse(time.RFC3339Nano, e.At); err == nil {
+		text += " " + shortAgo(time.Since(at)) + " ago"
+	}
+	return text
+}
+
+// shortAgo is ago in one unit.
+func shortAgo(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", max(0, int(d.Seconds())))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours())/24)
 }
 
 func orDash(ok bool, v any) string {
@@ -108,40 +179,62 @@ func stateText(x api.Worker) string {
 	return x.State
 }
 
+func stateStyle(state string) term.Style {
+	switch state {
+	case "ready":
+		return term.Green
+	case "starting", "stopping", "backoff":
+		return term.Yellow
+	case "failed", "hung":
+		return term.Alarm
+	}
+	return term.Dim
+}
+
 // note is the one thing worth knowing beside the numbers.
 func note(x api.Worker) string {
 	switch {
 	case x.State == "backoff":
-		return fmt.Sprintf("%s; next try in %v", x.Reason, time.Duration(x.RetryInMS)*time.Millisecond)
+		return fmt.Sprintf("next try in %v; %s", ms(x.RetryInMS).Round(10*time.Millisecond), x.Reason)
+	case x.Next != 0:
+		return fmt.Sprintf("#%d is to take its place", x.Next)
 	case x.State != "ready" && x.Reason != "":
 		return x.Reason
 	case x.Status != "":
 		return x.Status
-	case x.LastExit != nil:
-		return "before: " + x.LastExit.Text
+	case x.LogDrops > 0:
+		return fmt.Sprintf("%d lines of output dropped", x.LogDrops)
 	case x.SDK == "" && x.Alive:
 		return "plain worker"
 	}
 	return ""
 }
 
-func printWorker(w io.Writer, x api.Worker) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(name string, format string, args ...any) {
-		fmt.Fprintf(tw, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
+// printWorker is all of one worker, a line for each thing.
+func printWorker(o term.Out, x api.Worker) error {
+	var b strings.Builder
+	row := func(name, format string, args ...any) {
+		text := printable(fmt.Sprintf(format, args...))
+		fmt.Fprintf(&b, "%s %s\n", o.Paint(term.Dim, term.Pad(name, 9)), text)
 	}
 	row("worker", "%s#%d", x.Target, x.Generation)
-	row("state", "%s, wanted %s", stateText(x), x.Want)
+	fmt.Fprintf(&b, "%s %s, wanted %s\n", o.Paint(term.Dim, "state    "), o.Paint(stateStyle(stateText(x)), stateText(x)), x.Want)
 	if x.Reason != "" {
 		row("reason", "%s", x.Reason)
 	}
 	if x.State == "backoff" {
-		row("next try", "in %v", time.Duration(x.RetryInMS)*time.Millisecond)
+		row("next try", "in %v", ms(x.RetryInMS))
+	}
+	if x.Next != 0 {
+		row("next", "%s#%d is to take its place", x.Target, x.Next)
 	}
 	if x.PID != 0 {
-		row("pid", "%d, up %s", x.PID, ago(time.Duration(x.UptimeMS)*time.Millisecond))
+		row("pid", "%d, up %s", x.PID, ago(ms(x.UptimeMS)))
 		row("speaks", "%s", orDash(x.SDK != "", x.SDK))
-		row("busy", "%d commands", x.Inflight)
+		row("busy", "%d commands, %d served", x.Inflight, x.Served)
+	}
+	if x.RSSBytes > 0 {
+		row("takes", "%s of memory, %v of processor time", term.Size(x.RSSBytes), ms(x.CPUMS))
 	}
 	if x.PingUS > 0 {
 		row("ping", "%v", time.Duration(x.PingUS)*time.Microsecond)
@@ -154,17 +247,18 @@ func printWorker(w io.Writer, x api.Worker) error {
 		row("log drops", "%d lines", x.LogDrops)
 	}
 	for i, c := range x.Commands {
-		name := ""
-		if i == 0 {
-			name = "commands"
-		}
-		row(name, "%-10s %s", c.Name, c.Help)
+		row([]string{"commands", ""}[min(i, 1)], "%-10s %s", c.Name, c.Help)
 	}
-	if e := x.LastExit; e != nil {
-		row("last exit", "%s#%d %s after %v, %s", x.Target, e.Generation, e.Text, time.Duration(e.UptimeMS)*time.Millisecond, e.At)
+	exits := x.Exits
+	if len(exits) == 0 && x.LastExit != nil {
+		exits = []api.Exit{*x.LastExit}
+	}
+	for i, e := range exits {
+		row([]string{"last exit", "before"}[min(i, 1)], "%s#%d %s after %v, %s", x.Target, e.Generation, e.Text, ms(e.UptimeMS), e.At)
 		for _, line := range e.Stderr {
 			row("", "stderr: %s", line)
 		}
 	}
-	return tw.Flush()
+	_, err := o.Write([]byte(b.String()))
+	return err
 }

@@ -41,10 +41,22 @@ const maxAnswer = 64 << 20
 
 // New makes a client of the socket at path. It does not connect yet.
 func New(path string) *Client {
-	return NewDialer(path, func(ctx context.Context) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", path)
-	})
+	return NewDialer(path, func(ctx context.Context) (net.Conn, error) { return dialUnix(ctx, path) })
+}
+
+// Dial is a bare connection to the socket at path, for who speaks HTTP or the
+// line protocol by itself. Its errors are those of a Client.
+func Dial(ctx context.Context, path string) (net.Conn, error) {
+	conn, err := dialUnix(ctx, path)
+	if err != nil {
+		return nil, (&Client{path: path}).connectError(ctx, err)
+	}
+	return conn, nil
+}
+
+func dialUnix(ctx context.Context, path string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", path)
 }
 
 // NewDialer makes a client of whatever dial connects to: a tunnel to another

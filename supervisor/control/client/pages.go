@@ -74,3 +74,6 @@ func codecOf(contentType string) ipc.Codec {
 	}
 	return ipc.CodecBytes
 }
+
+// NamesSlot: the target, which is well-formed, is one slot and no pool.
+func NamesSlot(target string) bool { return strings.HasPrefix(targetPath(target), "/v1/workers/") }

@@ -103,7 +103,11 @@ func (c *Client) lines(ctx context.Context, r request, want string, each func([]
 	}
 	defer resp.Body.Close()
 	if got := resp.Header.Get("Content-Type"); !strings.HasPrefix(got, want) {
-		return fmt.Errorf("%s does not stream: it answered %s with %s; is it an older brood?", c.path, got, resp.Status)
+		body, err := c.readAll(ctx, resp)
+		if err != nil {
+			return err
+		}
+		return &wholeAnswer{resp.Header, body, fmt.Sprintf("%s does not stream: it answered %s with %s; is it an older brood?", c.path, got, resp.Status)}
 	}
 	scan := bufio.NewScanner(resp.Body)
 	scan.Buffer(make([]byte, 0, 4096), maxLine)
@@ -137,7 +141,11 @@ func (c *Client) CallStream(ctx context.Context, target, command string, m ipc.M
 		}
 		return each(p)
 	})
-	if last == nil {
+	var whole *wholeAnswer
+	switch {
+	case errors.As(err, &whole):
+		return Reply{whole.header.Get("Brood-Worker"), ipc.Message{Codec: codecOf(whole.header.Get("Content-Type")), Payload: whole.body}}, nil
+	case last == nil:
 		return Reply{}, err // it ended before its end
 	}
 	return replyOf(*last)
@@ -151,11 +159,48 @@ func (c *Client) CallAllStream(ctx context.Context, target, command string, m ip
 		method: http.MethodPost, path: allPath(ctx, target, command),
 		contentType: contentType(m.Codec), accept: ndjson, body: m.Payload,
 	}, each)
-	if errors.Is(err, ErrBrokeOff) && errors.Is(err, io.EOF) {
+	var whole *wholeAnswer
+	switch {
+	case errors.As(err, &whole):
+		return wholeReplies(whole.body, each)
+	case errors.Is(err, ErrBrokeOff) && errors.Is(err, io.EOF):
 		return nil
 	}
 	return err
 }
+
+// wholeReplies is an answer of ?all=true that did not come in pieces.
+func wholeReplies(body []byte, each func(api.Piece) error) error {
+	var all struct {
+		Replies []struct {
+			api.Reply
+			Result api.Raw `json:"result"`
+		} `json:"replies"`
+	}
+	if err := json.Unmarshal(body, &all); err != nil {
+		return fmt.Errorf("the answer is not brood's: %w", err)
+	}
+	for _, r := range all.Replies {
+		p := api.Piece{Worker: r.Target, Outcome: r.Outcome, Codec: r.Codec, Result: r.Result}
+		if r.Outcome != "ok" {
+			p.Problem = &api.Problem{Code: r.Outcome, Detail: r.Reply.Error, Worker: r.Target, Started: r.Started}
+		}
+		if err := each(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wholeAnswer is one that came all at once though a stream was asked for: from
+// a supervisor that has no streams.
+type wholeAnswer struct {
+	header http.Header
+	body   []byte
+	text   string
+}
+
+func (e *wholeAnswer) Error() string { return e.text }
 
 func (c *Client) pieces(ctx context.Context, r request, each func(api.Piece) error) error {
 	return c.lines(ctx, r, ndjson, func(b []byte) error {
