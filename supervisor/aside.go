@@ -123,28 +123,13 @@ func (s *Supervisor) startAside(l *live, spec process.Spec) (*process.Process, <
 	}
 	attr.ListenFDs = 0
 	spec.Attr = attr
-	type started struct {
-		proc *process.Process
-		err  error
-	}
-	result := make(chan started, 1)
-	s.spawner.Do(func() {
-		var r started
-		r.err = leaders.Fork(func() (int, error) {
-			if r.proc, r.err = process.Start(spec); r.err != nil {
-				return 0, r.err
-			}
-			return r.proc.PID, nil
-		})
-		result <- r
-	})
-	r := <-result // a start always ends
-	if r.err != nil {
-		return nil, nil, r.err
+	proc, err := s.spawner.Start(spec)
+	if err != nil {
+		return nil, nil, err
 	}
 	exited := make(chan process.Exit, 1)
-	r.proc.OnExit(s.watched, leaders.Reap, func(e process.Exit) { exited <- e })
-	return r.proc, exited, nil
+	proc.OnExit(s.watched, leaders.Reap, func(e process.Exit) { exited <- e })
+	return proc, exited, nil
 }
 
 // feed feeds and reads it to its end.

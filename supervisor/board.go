@@ -70,12 +70,34 @@ func (b *board) configure(p Pool) { b.config.Store(&p) }
 
 // noteExit keeps what ended, unless it is the end that is kept already.
 func (pl *place) noteExit(e ExitStatus) {
-	old := *pl.exits.Load()
-	if len(old) > 0 && old[0].Generation == e.Generation {
-		return
+	pl.changeExits(func(old []ExitStatus) []ExitStatus {
+		if len(old) > 0 && old[0].Generation == e.Generation {
+			return old
+		}
+		return append([]ExitStatus{e}, old[:min(len(old), keptExits-1)]...)
+	})
+}
+
+// blameMemory says of an end that is kept that memory had run out.
+func (pl *place) blameMemory(generation uint64) {
+	pl.changeExits(func(old []ExitStatus) []ExitStatus {
+		exits := slices.Clone(old)
+		for i := range exits {
+			exits[i].OOM = exits[i].OOM || exits[i].Generation == generation
+		}
+		return exits
+	})
+}
+
+// changeExits replaces what readers may hold.
+func (pl *place) changeExits(change func(old []ExitStatus) []ExitStatus) {
+	for {
+		old := pl.exits.Load()
+		exits := change(*old)
+		if pl.exits.CompareAndSwap(old, &exits) {
+			return
+		}
 	}
-	exits := append([]ExitStatus{e}, old[:min(len(old), keptExits-1)]...)
-	pl.exits.Store(&exits)
 }
 
 // lastExit is the newest end, nil: there was none.

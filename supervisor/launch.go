@@ -150,12 +150,8 @@ func (s *Supervisor) startProcess(l *live, out, errs, child *os.File) error {
 		}
 		defer l.cgroupFD.Close()
 	}
-	return leaders.Fork(func() (int, error) {
-		if l.proc, err = process.Start(spec); err != nil {
-			return 0, err
-		}
-		return l.proc.PID, nil
-	})
+	l.proc, err = s.spawner.Start(spec)
+	return err
 }
 
 // workerEnv is the whole environment of a worker.

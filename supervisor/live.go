@@ -37,6 +37,8 @@ type live struct {
 	served  atomic.Int64 // commands answered
 	killed  bool         // SIGKILL was sent; the loop's own
 
+	unexplained bool // its end was by a SIGKILL that nobody here has sent; set by the loop then
+
 	notify   *notify.Socket  // nil: it has none
 	family   *orphans.Family // what it may leave behind; nil: nobody looks
 	cgroup   *cgroup.Group   // nil: it has none
@@ -75,8 +77,8 @@ const (
 	maxStatus = 256
 )
 
-// spawn starts the process of id and posts what comes of it. It runs on the
-// spawner's thread.
+// spawn starts the process of id and posts what comes of it. It is run by the
+// spawner.
 func (s *Supervisor) spawn(id lifecycle.ID, from *launch, pl *place) {
 	l, err := s.startLive(id, from, pl)
 	if err != nil {
@@ -276,30 +278,33 @@ func (s *Supervisor) exited(l *live, exit process.Exit) {
 		n, err := l.cgroup.OOMKills()
 		l.ended.OOM = err == nil && n > 0
 	}
+	exited := input{event: lifecycle.Exited{ID: l.id, Code: exit.Code, Signal: exit.Signal, Core: exit.Core}, live: l}
+	// A stop is over when nothing is left; after a crash the next process comes
+	// first, and the loop has what is left seen to behind its start.
+	if !l.stopAsked.Load() {
+		exited.then = func() {
+			s.wg.Go(func() {
+				s.blame(l)
+				s.clearAfter(l)
+			})
+		}
+		s.give(exited)
+		return
+	}
+	s.wg.Go(func() {
+		s.clearAfter(l)
+		s.give(exited)
+	})
+}
+
+// clearAfter ends the connection of a process that has ended, and kills and tells
+// what it has left behind.
+func (s *Supervisor) clearAfter(l *live) {
 	select {
 	case <-l.conn.Done():
 	default:
 		s.wg.Go(func() { l.closeConn() })
 	}
-	tell := func() {
-		s.post(lifecycle.Exited{ID: l.id, Code: exit.Code, Signal: exit.Signal, Core: exit.Core}, l)
-	}
-	// A stop is over when nothing is left; after a crash the next process comes
-	// first.
-	wait := l.stopAsked.Load()
-	if !wait {
-		tell()
-	}
-	s.wg.Go(func() {
-		s.clearAfter(l)
-		if wait {
-			tell()
-		}
-	})
-}
-
-// clearAfter kills and tells what a process has left behind.
-func (s *Supervisor) clearAfter(l *live) {
 	ctx, cancel := context.WithTimeout(context.Background(), survivorsGone)
 	defer cancel()
 	if l.cgroup != nil {

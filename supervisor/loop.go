@@ -18,6 +18,7 @@ type input struct {
 	live  *live           // where the event is of a process
 	pool  *Pool           // of AddPool and Reconfigure: what the version is
 	reply chan<- []Result // of what is Settled; has room for one
+	then  func()          // run behind the starts that the event leads to; does not wait
 }
 
 // loop is the only owner of the machine.
@@ -29,7 +30,6 @@ type loop struct {
 	lives    map[lifecycle.ID]*live
 	versions map[version]*launch // what processes are spawned from
 	now      time.Time           // of the step at hand
-	oomKills int64               // as the kernel counted them when last looked at
 	ending   bool                // a Shutdown has come
 	over     bool
 }
@@ -53,7 +53,6 @@ func (s *Supervisor) loop() {
 		Supervisor: s, machine: lifecycle.New(rand.Float64), replies: map[uint64]reply{},
 		places: map[lifecycle.Slot]*place{}, lives: map[lifecycle.ID]*live{}, versions: map[version]*launch{},
 	}
-	l.oomKills = oomKills()
 	l.setUp()
 	l.step(lifecycle.Boot{})
 	timer := time.NewTimer(time.Hour)
@@ -116,6 +115,9 @@ func (l *loop) take(in input) {
 		l.expect(in)
 	}
 	l.step(in.event)
+	if in.then != nil {
+		l.spawner.After(in.then)
+	}
 }
 
 // refuse is the answer to a change of pools that came too late; nil: it fits.
@@ -230,11 +232,7 @@ func (l *loop) noteExit(ev lifecycle.Exited, p *live) {
 	e := *p.ended
 	e.Generation, e.PID, e.Code, e.Signal, e.Core = ev.Generation, p.proc.PID, ev.Code, ev.Signal, ev.Core
 	e.At, e.Uptime = time.Now(), time.Since(p.started)
-	if ev.Signal == syscall.SIGKILL && !p.killed {
-		kills := oomKills()
-		e.OOM = e.OOM || kills > l.oomKills
-		l.oomKills = kills
-	}
+	p.unexplained = ev.Signal == syscall.SIGKILL && !p.killed && !e.OOM
 	if pl := l.places[ev.Slot]; pl != nil {
 		pl.noteExit(e)
 	}

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"example.com/brood/supervisor/internal/lifecycle"
@@ -39,5 +40,27 @@ func (s *Supervisor) watchMemory() {
 func (s *Supervisor) recycleByMemory(l *live, limit int64) {
 	if rss := residentBytes(l.proc.PID); rss > limit {
 		s.post(lifecycle.Due{ID: l.id, Why: fmt.Sprintf("it holds %d MiB of memory", rss>>20)}, l)
+	}
+}
+
+// oomCounter tells when the kernel has killed for want of memory.
+type oomCounter struct {
+	mu    sync.Mutex
+	kills int64 // when last looked at
+}
+
+func (c *oomCounter) rose() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.kills
+	c.kills = oomKills()
+	return c.kills > before
+}
+
+// blame guesses that memory had run out where nobody here has sent a SIGKILL and
+// the kernel has sent some since the last time.
+func (s *Supervisor) blame(l *live) {
+	if l.unexplained && s.oom.rose() {
+		l.place.blameMemory(l.id.Generation)
 	}
 }

@@ -39,6 +39,7 @@ type Supervisor struct {
 	lastOp      atomic.Uint64
 	lastVersion atomic.Uint64
 
+	oom     oomCounter
 	sockets sockets
 	asides  asides
 	running context.Context // ends with the loop
@@ -148,7 +149,8 @@ func (s *Supervisor) tell() {
 // begin makes what Run needs. What it has made is taken back by end.
 func (s *Supervisor) begin() (err error) {
 	s.stdout, s.stderr = capture.NewSink(s.cfg.Stdout), capture.NewSink(s.cfg.Stderr)
-	s.spawner = process.NewSpawner()
+	s.spawner = process.NewSpawner(&leaders)
+	s.oom.rose()
 	if s.watched, err = watch.New(); err != nil {
 		return err
 	}
@@ -259,9 +261,16 @@ func (s *Supervisor) Done() <-chan struct{} { return s.done }
 // post gives the loop an event. The loop never waits for anything but its
 // inputs, so this does not take long; after its end the event is dropped.
 func (s *Supervisor) post(ev lifecycle.Event, l *live) {
+	s.give(input{event: ev, live: l})
+}
+
+func (s *Supervisor) give(in input) {
 	select {
-	case s.inputs <- input{event: ev, live: l}:
+	case s.inputs <- in:
 	case <-s.done:
+		if in.then != nil {
+			in.then()
+		}
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 // behind it. They are looked for in /proc, though not at once: a leader is
 // reaped in a moment by who waits for it.
 const (
-	// aMoment is how long the first may take to be reaped by others.
+	// aMoment is how long a SIGCHLD waits: most are of leaders, which are being
+	// reaped by others and perhaps started anew, and a look is in the way of that.
 	aMoment = 10 * time.Millisecond
 	// lookShare: looking at /proc takes at the most one part in so many of the
 	// time.
@@ -27,14 +28,14 @@ func (o *Orphans) reapUntilClosed() {
 	defer close(o.done)
 	timer := time.NewTimer(0)
 	timer.Stop()
-	var due <-chan time.Time // nil: nothing is in the way
+	var due <-chan time.Time // nil: nothing is to be looked at
 	pause := aMoment
 	for {
 		select {
 		case <-o.quit:
 			return
 		case <-o.sigchld:
-			if due == nil && !o.reapFirst() {
+			if due == nil {
 				timer.Reset(pause)
 				due = timer.C
 			}

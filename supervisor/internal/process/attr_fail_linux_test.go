@@ -237,7 +237,14 @@ func TestShimTriesABusyProgramAgain(t *testing.T) {
 	s := spec(t, path, "1000")
 	s.Attr.Nice = ptr(0)
 	tries := 0
-	try := func() (*Process, error) { tries++; return startShim(s) }
+	try := func() (*Process, error) {
+		tries++
+		cmd, err := command(s)
+		if err != nil {
+			return nil, err
+		}
+		return startShim(s, cmd, forkHere, nil)
+	}
 	if _, err := retryBusy(try); !errors.Is(err, unix.ETXTBSY) || tries != busyTries {
 		t.Fatalf("while it is written: %v after %d tries", err, tries)
 	}
@@ -253,7 +260,7 @@ func TestShimTriesABusyProgramAgain(t *testing.T) {
 	if err != nil || tries != 3 {
 		t.Fatalf("closed before the third try: %v after %d tries", err, tries)
 	}
-	p.discard(false)
+	p.discard(nil, false)
 }
 
 // What the kernel would cut off, or take without a word, is refused.

@@ -249,15 +249,13 @@ var dieAttrs = []Attr{
 }
 
 func dieWithMe() {
-	spawner := NewSpawner()
+	spawner := NewSpawner(nil)
 	for _, attr := range dieAttrs {
-		spawner.Do(func() {
-			p, err := Start(Spec{Command: []string{"sleep", "1000"}, Env: os.Environ(), Attr: attr})
-			if err != nil {
-				log.Fatal(err)
-			}
-			fmt.Println(p.PID)
-		})
+		p, err := spawner.Start(Spec{Command: []string{"sleep", "1000"}, Env: os.Environ(), Attr: attr})
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(p.PID)
 	}
 	select {}
 }

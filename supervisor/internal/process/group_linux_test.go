@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -101,14 +99,6 @@ func TestKillFollowsIntoAnotherGroup(t *testing.T) {
 
 func TestStartHandsOverDescriptorsAndEnvironment(t *testing.T) {
 	s := spec(t, "sh", "-c", `echo "$WHO in $(pwd -P)"; cat <&3; ls /proc/self/fd | wc -l`)
-	plain, err := exec.Command("sh", "-c", "ls /proc/self/fd | wc -l").Output() // what any child of the test has
-	if err != nil {
-		t.Fatal(err)
-	}
-	fds, err := strconv.Atoi(strings.TrimSpace(string(plain)))
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +119,8 @@ func TestStartHandsOverDescriptorsAndEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := fmt.Sprintf("second in %s\nby descriptor 3\n%d\n", dir, fds+1); string(all) != want {
+	// Nothing but the four and that of ls itself, whatever this program has inherited.
+	if want := fmt.Sprintf("second in %s\nby descriptor 3\n5\n", dir); string(all) != want {
 		t.Errorf("got %q, want %q", all, want)
 	}
 	if e, err := p.Wait(); err != nil || e != (Exit{}) {

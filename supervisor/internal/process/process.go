@@ -184,18 +184,3 @@ func retryBusy[T any](begin func() (T, error)) (T, error) {
 		wait *= 2
 	}
 }
-
-// start forks. attr is called for each try.
-func start(s Spec, attr func() *syscall.SysProcAttr) (*exec.Cmd, error) {
-	return retryBusy(func() (*exec.Cmd, error) {
-		cmd, err := command(s)
-		if err != nil {
-			return nil, err
-		}
-		cmd.SysProcAttr = attr()
-		if err := cmd.Start(); err != nil {
-			return nil, s.explain(err)
-		}
-		return cmd, nil
-	})
-}

@@ -4,6 +4,7 @@ package process
 
 import (
 	"os"
+	"os/exec"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +16,31 @@ import (
 // supervisor by itself; a worker that uses package worker exits on EOF. Of the
 // attributes there is only Credential, and there are no cgroups: a Spec that asks
 // for more is refused.
-func Start(s Spec) (*Process, error) {
+func Start(s Spec) (*Process, error) { return s.start(nil, nil) }
+
+func (s Spec) start(fork forker, table Table) (p *Process, err error) {
+	if table == nil {
+		return s.begin()
+	}
+	err = table.Fork(func() (int, error) {
+		if p, err = s.begin(); err != nil {
+			return 0, err
+		}
+		return p.PID, nil
+	})
+	return p, err
+}
+
+// forker is what a thread forks by; here there is no thread.
+type forker func()
+
+type thread struct{}
+
+func startThread(Table) *thread { return &thread{} }
+func (*thread) fork()           {}
+func (*thread) close()          {}
+
+func (s Spec) begin() (*Process, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
@@ -77,4 +102,19 @@ func (p *Process) Wait() (Exit, error) {
 		}
 		return p.reap(), nil
 	}
+}
+
+// start forks. attr is called for each try.
+func start(s Spec, attr func() *syscall.SysProcAttr) (*exec.Cmd, error) {
+	return retryBusy(func() (*exec.Cmd, error) {
+		cmd, err := command(s)
+		if err != nil {
+			return nil, err
+		}
+		cmd.SysProcAttr = attr()
+		if err := cmd.Start(); err != nil {
+			return nil, s.explain(err)
+		}
+		return cmd, nil
+	})
 }

@@ -1,11 +1,8 @@
 package process
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -14,55 +11,32 @@ import (
 
 // Start starts a process that dies with the calling thread (PR_SET_PDEATHSIG,
 // prctl(2)): it must be called from a thread that lives as long as the
-// supervisor, which is what a Spawner is for. When it returns, the program is
-// running.
-func Start(s Spec) (*Process, error) {
+// supervisor. A Spawner has one.
+func Start(s Spec) (*Process, error) { return s.start(forkHere, nil) }
+
+// start returns when the program runs.
+func (s Spec) start(fork forker, table Table) (*Process, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	if s.Attr.needShim() {
-		return retryBusy(func() (*Process, error) { return startShim(s) })
-	}
-	pidfd := -1
-	cmd, err := start(s, func() *syscall.SysProcAttr {
-		attr := s.sysProcAttr(&pidfd)
-		attr.Credential = s.Attr.Credential.sys()
-		return attr
+	return retryBusy(func() (*Process, error) {
+		cmd, err := command(s)
+		if err != nil {
+			return nil, err
+		}
+		if s.Attr.needShim() {
+			return startShim(s, cmd, fork, table)
+		}
+		pid, err := s.forkAs(cmd, s.Attr.Credential.sys(), fork)
+		if err != nil {
+			return nil, s.explain(err)
+		}
+		return adopt(pid, table)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return adopt(cmd, pidfd)
 }
 
 // missing: everything is there.
 func (s Spec) missing() string { return "" }
-
-// sysProcAttr makes a process group of its own. No user is changed yet.
-func (s Spec) sysProcAttr(pidfd *int) *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{
-		Setpgid: true, Pdeathsig: unix.SIGKILL, PidFD: pidfd,
-		UseCgroupFD: s.CgroupFD > 0, CgroupFD: s.CgroupFD,
-	}
-}
-
-// adopt takes over a process that was just started, and its pidfd.
-func adopt(cmd *exec.Cmd, pidfd int) (*Process, error) {
-	pid := cmd.Process.Pid
-	if pidfd < 0 {
-		_ = unix.Kill(-pid, unix.SIGKILL)
-		_, _ = cmd.Process.Wait()
-		return nil, fmt.Errorf("process: the kernel gave no pidfd; Linux 5.4 or later is needed")
-	}
-	_ = cmd.Process.Release() // closes os.Process's own copy of the pidfd
-	if err := unix.SetNonblock(pidfd, true); err != nil {
-		unix.Close(pidfd)
-		_ = unix.Kill(-pid, unix.SIGKILL)
-		_, _ = unix.Wait4(pid, nil, 0, nil)
-		return nil, fmt.Errorf("process: pidfd: %w", os.NewSyscallError("fcntl", err))
-	}
-	return &Process{PID: pid, pidfd: pidfd}, nil
-}
 
 // OnExit has set's goroutine wait for the end, kill what is left of the group,
 // reap, by way of the function of that name, and tell f. It costs neither a thread nor a goroutine. It is called
@@ -99,16 +73,38 @@ func (p *Process) OnExit(set *watch.Set, reap func(pid int, wait func()), f func
 // is on the pidfd in the runtime's poller: it costs no thread. It is called
 // once.
 func (p *Process) Wait() (Exit, error) {
-	pidfd := os.NewFile(uintptr(p.pidfd), "pidfd")
-	defer pidfd.Close()
-	err := awaitReadable(pidfd)
-	if err != nil { // the poller would not have it: a thread waits instead
-		err = peek(unix.P_PID, p.PID, 0, nil)
-	}
-	if err != nil && err != unix.ECHILD {
-		return Exit{}, os.NewSyscallError("waitid", err)
+	if err := p.awaitEnd(); err != nil {
+		return Exit{}, err
 	}
 	return p.reap(), nil
+}
+
+// waitFor is Wait by way of table, which may be nil.
+func (p *Process) waitFor(table Table) {
+	if p.awaitEnd() != nil {
+		return
+	}
+	if table == nil {
+		p.reap()
+		return
+	}
+	table.Reap(p.PID, func() { p.reap() })
+}
+
+// awaitEnd waits until the process is a zombie, and closes the pidfd. Without
+// one, and where the poller would not have it, a thread waits.
+func (p *Process) awaitEnd() error {
+	if p.pidfd >= 0 {
+		pidfd := os.NewFile(uintptr(p.pidfd), "pidfd")
+		defer pidfd.Close()
+		if awaitReadable(pidfd) == nil {
+			return nil
+		}
+	}
+	if err := peek(unix.P_PID, p.PID, 0, nil); err != nil && err != unix.ECHILD {
+		return os.NewSyscallError("waitid", err)
+	}
+	return nil
 }
 
 // awaitReadable waits until the process is a zombie.

@@ -63,27 +63,18 @@ func spec(t testing.TB, command ...string) Spec {
 // begin starts s on a thread that lives on, and has it gone by the test's end.
 func begin(t testing.TB, s Spec) *Process {
 	t.Helper()
-	spawner := NewSpawner()
+	spawner := NewSpawner(nil)
 	t.Cleanup(spawner.Close)
-	type started struct {
-		p   *Process
-		err error
-	}
-	done := make(chan started, 1)
-	spawner.Do(func() {
-		p, err := Start(s)
-		done <- started{p, err}
-	})
-	r := <-done
-	if r.err != nil {
-		t.Fatal(r.err)
+	p, err := spawner.Start(s)
+	if err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if r.p.Signal(unix.SIGKILL) == nil {
-			_, _ = r.p.Wait()
+		if p.Signal(unix.SIGKILL) == nil {
+			_, _ = p.Wait()
 		}
 	})
-	return r.p
+	return p
 }
 
 // output gives s a pipe as stdout and returns what reads it.
@@ -221,42 +212,4 @@ func TestLookPath(t *testing.T) {
 			t.Errorf("%q from %q, PATH=%q: %q, %v, want %q", c.name, c.dir, c.path, got, err, c.want)
 		}
 	}
-}
-
-// A program that is still open for writing somewhere (ETXTBSY) is tried again.
-func TestBusyProgramIsTriedAgain(t *testing.T) {
-	sleep, err := exec.LookPath("sleep")
-	if err != nil {
-		t.Fatal(err)
-	}
-	binary, err := os.ReadFile(sleep)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "fresh")
-	if err := os.WriteFile(path, binary, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer writer.Close()
-	tries := 0
-	attr := func() *syscall.SysProcAttr { tries++; return &syscall.SysProcAttr{Setpgid: true} }
-	if _, err := start(spec(t, path, "1000"), attr); !errors.Is(err, unix.ETXTBSY) || tries != busyTries {
-		t.Fatalf("while it is written: %v after %d tries", err, tries)
-	}
-	tries = 0
-	cmd, err := start(spec(t, path, "1000"), func() *syscall.SysProcAttr {
-		if tries == 2 {
-			writer.Close()
-		}
-		return attr()
-	})
-	if err != nil || tries != 3 {
-		t.Fatalf("closed before the third try: %v after %d tries", err, tries)
-	}
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
 }

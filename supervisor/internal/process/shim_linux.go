@@ -44,11 +44,7 @@ func secureBits() int {
 // startShim starts the shim in place of the program and returns when the one has
 // become the other. The shim's own two descriptors come after those of the
 // program, which so keep their numbers.
-func startShim(s Spec) (*Process, error) {
-	cmd, err := command(s)
-	if err != nil {
-		return nil, err
-	}
+func startShim(s Spec, cmd *exec.Cmd, fork forker, table Table) (*Process, error) {
 	if os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() {
 		return nil, fmt.Errorf("%w: the supervisor runs with a set-user-id or set-group-id bit, which it must not", ErrShim)
 	}
@@ -69,12 +65,11 @@ func startShim(s Spec) (*Process, error) {
 	path := cmd.Path
 	cmd.Path, cmd.Args, cmd.Env, cmd.Dir = "/proc/self/exe", []string{shim.Name}, shimEnv(orderFD), ""
 	cmd.ExtraFiles = append(slices.Clone(s.Extra), order, reportEnd)
-	pidfd := -1
-	cmd.SysProcAttr = s.sysProcAttr(&pidfd)
-	if err := cmd.Start(); err != nil {
+	pid, err := s.forkAs(cmd, nil, fork) // it is the shim that changes the user
+	if err != nil {
 		return nil, s.explain(fmt.Errorf("starting the shim that sets its attributes: %w", err))
 	}
-	p, err := adopt(cmd, pidfd)
+	p, err := adopt(pid, table)
 	if err != nil {
 		return nil, err
 	}
@@ -86,19 +81,19 @@ func startShim(s Spec) (*Process, error) {
 	case err == nil:
 		return p, nil
 	}
-	p.discard(errors.Is(err, os.ErrDeadlineExceeded))
+	p.discard(table, errors.Is(err, os.ErrDeadlineExceeded))
 	return nil, err
 }
 
 // discard ends a process that is not to be and reaps it, in the background if it
 // is stuck: a file system that does not answer can hold up even SIGKILL.
-func (p *Process) discard(stuck bool) {
+func (p *Process) discard(table Table, stuck bool) {
 	_ = p.Signal(unix.SIGKILL)
 	if stuck {
-		go p.Wait()
+		go p.waitFor(table)
 		return
 	}
-	_, _ = p.Wait()
+	p.waitFor(table)
 }
 
 // shimEnv is the whole environment of the shim. What the worker is to have is no

@@ -1,36 +1,86 @@
 package process
 
-import (
-	"runtime"
-	"sync"
-)
+import "sync"
 
-// Spawner starts processes one after the other from one thread that lives as
-// long as it does, because PR_SET_PDEATHSIG fires when the *thread* that
-// forked dies.
+// Table is told of each process that is forked and reaped, so that nobody else
+// reaps one. Fork calls fork, which does not wait for long.
+type Table interface {
+	Fork(fork func() (pid int, err error)) error
+	Reap(pid int, wait func())
+}
+
+// Spawner starts processes from one thread that lives as long as it does,
+// because PR_SET_PDEATHSIG fires when the *thread* that forked dies.
 type Spawner struct {
+	thread *thread
+	table  Table
+
 	mu     sync.Mutex
 	wake   sync.Cond
 	queue  []func()
+	under  int      // of what was queued, how much is under way
+	after  []func() // run when nothing is queued or under way
 	closed bool
-	done   chan struct{}
+	idle   sync.WaitGroup // the goroutines that run what is queued
 }
 
-// NewSpawner starts the thread. Close ends it.
-func NewSpawner() *Spawner {
-	s := &Spawner{done: make(chan struct{})}
+// sideBySide is how many of what is queued run at a time: while one's process is
+// being forked, the other makes what it needs.
+const sideBySide = 2
+
+// NewSpawner starts the thread. Close ends it. table may be nil: then nobody
+// else reaps.
+func NewSpawner(table Table) *Spawner {
+	s := &Spawner{thread: startThread(table), table: table}
 	s.wake.L = &s.mu
-	go s.run()
+	for range sideBySide {
+		s.idle.Go(s.run)
+	}
 	return s
 }
 
-// Do has f, which may call Start, run on the thread. It does not wait. What is
-// queued is bounded by the caller, who has one start under way per slot.
+// Do has f, which may call Start, run soon: what is queued is begun in order.
+// It does not wait. What is queued is bounded by the caller, who has one start
+// under way per slot.
 func (s *Spawner) Do(f func()) {
 	s.mu.Lock()
 	s.queue = append(s.queue, f)
 	s.mu.Unlock()
 	s.wake.Signal()
+}
+
+// maxAfter bounds what waits for a pause between starts.
+const maxAfter = 64
+
+// After has f, which does not wait, run when nothing is being started, or when
+// much waits for that: for what can wait and would be in the way of a restart.
+func (s *Spawner) After(f func()) {
+	s.mu.Lock()
+	s.after = append(s.after, f)
+	due := s.due()
+	s.mu.Unlock()
+	runAll(due)
+}
+
+// due takes out what After was given if it is to run now. The caller holds mu.
+func (s *Spawner) due() (due []func()) {
+	if len(s.queue)+s.under == 0 || len(s.after) > maxAfter {
+		due, s.after = s.after, nil
+	}
+	return due
+}
+
+func runAll(all []func()) {
+	for _, f := range all {
+		f()
+	}
+}
+
+// Start starts a process, which on Linux dies with the Spawner's thread. When it
+// returns, the program is running. It may be called from any goroutine, until
+// Close.
+func (s *Spawner) Start(spec Spec) (*Process, error) {
+	return spec.start(s.thread.fork, s.table)
 }
 
 // Close runs what is queued and ends the thread, and with it, on Linux, every
@@ -39,14 +89,12 @@ func (s *Spawner) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.wake.Signal()
-	<-s.done
+	s.wake.Broadcast()
+	s.idle.Wait()
+	s.thread.close()
 }
 
 func (s *Spawner) run() {
-	// Never unlocked: when the goroutine returns the runtime ends the thread.
-	runtime.LockOSThread()
-	defer close(s.done)
 	for {
 		s.mu.Lock()
 		for len(s.queue) == 0 && !s.closed {
@@ -59,7 +107,13 @@ func (s *Spawner) run() {
 		f := s.queue[0]
 		s.queue[0] = nil
 		s.queue = s.queue[1:]
+		s.under++
 		s.mu.Unlock()
 		f()
+		s.mu.Lock()
+		s.under--
+		due := s.due()
+		s.mu.Unlock()
+		runAll(due)
 	}
 }

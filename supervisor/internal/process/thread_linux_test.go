@@ -1,11 +1,15 @@
 package process
 
 import (
+	"errors"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,20 +36,18 @@ func TestPdeathsigThread(t *testing.T) {
 		}
 	})
 	t.Run("the spawner", func(t *testing.T) {
-		spawner := NewSpawner()
+		spawner := NewSpawner(nil)
 		const n = 50
 		started := make(chan *Process, n)
 		var storm sync.WaitGroup
 		for range n { // each asked for by a thread that ends at once
 			storm.Go(func() {
 				runtime.LockOSThread()
-				spawner.Do(func() {
-					p, err := Start(spec(t, "sleep", "1000"))
-					if err != nil {
-						t.Error(err)
-					}
-					started <- p
-				})
+				p, err := spawner.Start(spec(t, "sleep", "1000"))
+				if err != nil {
+					t.Error(err)
+				}
+				started <- p
 			})
 		}
 		storm.Wait()
@@ -68,23 +70,134 @@ func TestPdeathsigThread(t *testing.T) {
 	})
 }
 
-// What is queued runs in order, on one thread, and before Close returns.
-func TestSpawnerIsOneThread(t *testing.T) {
-	s := NewSpawner()
-	var order, threads []int // the spawner's, until Close has returned
+// What is queued is begun in order, and has run before Close returns.
+func TestSpawnerRunsWhatIsQueued(t *testing.T) {
+	s := NewSpawner(nil)
+	var mu sync.Mutex
+	var order []int
 	for i := range 100 {
 		s.Do(func() {
+			mu.Lock()
+			defer mu.Unlock()
 			order = append(order, i)
-			threads = append(threads, unix.Gettid())
 		})
 	}
 	s.Close()
 	if len(order) != 100 {
 		t.Fatalf("%d of 100 have run", len(order))
 	}
-	for i := range order {
-		if order[i] != i || threads[i] != threads[0] {
-			t.Fatalf("order %v on threads %v", order, threads)
+	for i, n := range order {
+		if n > i+sideBySide || n < i-sideBySide {
+			t.Fatalf("order %v", order)
+		}
+	}
+}
+
+// The thread has a table of descriptors of its own, which holds nothing open
+// that this program has closed, and a process gets what it is to have and
+// nothing else. What the runtime does on that thread all the same, such as to
+// collect garbage and to wake its poller, goes on working.
+func TestThreadHasItsOwnTable(t *testing.T) {
+	var held [2]int
+	if err := unix.Pipe2(held[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(held[0])
+	spawner := NewSpawner(nil)
+	defer spawner.Close()
+	if spawner.thread.to < 0 {
+		t.Fatal("it shares the program's table")
+	}
+	unix.Close(held[1])
+	if n, err := unix.Read(held[0], make([]byte, 1)); n != 0 || err != nil {
+		t.Errorf("a closed pipe is held open: %d, %v", n, err)
+	}
+
+	many := make([]*os.File, 300) // more than go into one message
+	for i := range many {
+		many[i] = os.Stderr
+	}
+	for _, c := range []struct {
+		extra []*os.File
+		want  string
+	}{{nil, "4"}, {many[:5], "9"}, {many, "304"}} {
+		s := spec(t, "sh", "-c", `set -- /proc/self/fd/*; echo $#`) // it opens the directory
+		s.Extra = c.extra
+		out := output(t, &s)
+		for range 3 { // what is handed over is closed again
+			p, err := spawner.Start(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := line(t, out); got != c.want {
+				t.Errorf("with %d further descriptors it has %s, want %s", len(c.extra), got, c.want)
+			}
+			if _, err := p.Wait(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before := tableSize(t, spawner)
+	timer := time.NewTimer(0)
+	for range 100 {
+		_, _ = spawner.thread.call(nil, func([]int) (int, error) {
+			timer.Reset(time.Millisecond) // which wakes the poller
+			runtime.GC()
+			runtime.Gosched()
+			return 0, nil
+		})
+		<-timer.C
+	}
+	if after := tableSize(t, spawner); after != before || after > 8 {
+		t.Errorf("%d descriptors in its table, before %d", after, before)
+	}
+}
+
+// tableSize is the number of descriptors in the thread's table.
+func tableSize(t *testing.T, s *Spawner) int {
+	n, err := s.thread.call(nil, func([]int) (n int, err error) {
+		dir, err := unix.Open("/proc/thread-self/fd", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return 0, err
+		}
+		defer unix.Close(dir)
+		err = closeIn(dir, func(int, string) bool { n++; return true })
+		return n - 1, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// What can't be handed over is said, and the next start is none the worse.
+func TestThreadOutOfDescriptors(t *testing.T) {
+	spawner := NewSpawner(nil)
+	defer spawner.Close()
+	many := make([]*os.File, 200)
+	for i := range many {
+		many[i] = os.Stderr
+	}
+	full, few := spec(t, "true"), spec(t, "true")
+	full.Extra = many
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 100, Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &was)
+	for range 3 {
+		if p, err := spawner.Start(full); !errors.Is(err, unix.EMFILE) {
+			t.Fatalf("%v, %v", p, err)
+		}
+		p, err := spawner.Start(few)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, err := p.Wait(); err != nil || e.Code != 0 {
+			t.Fatalf("%+v, %v", e, err)
 		}
 	}
 }
@@ -154,4 +267,45 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 	if after := count(); after > before {
 		t.Errorf("%d descriptors, before %d", after, before)
 	}
+}
+
+// A program that is still open for writing somewhere (ETXTBSY) is tried again.
+func TestBusyProgramIsTriedAgain(t *testing.T) {
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := os.ReadFile(sleep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "fresh")
+	if err := os.WriteFile(path, binary, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	tries := 0
+	fork := func(p *program) (int, error) {
+		if tries++; tries == 3 && writer != nil {
+			writer.Close()
+		}
+		return forkHere(p)
+	}
+	kept := writer
+	writer = nil
+	if _, err := spec(t, path, "1000").start(fork, nil); !errors.Is(err, unix.ETXTBSY) || tries != busyTries {
+		t.Fatalf("while it is written: %v after %d tries", err, tries)
+	}
+	tries, writer = 0, kept
+	runtime.LockOSThread() // it dies with its thread
+	defer runtime.UnlockOSThread()
+	p, err := spec(t, path, "1000").start(fork, nil)
+	if err != nil || tries != 3 {
+		t.Fatalf("closed before the third try: %v after %d tries", err, tries)
+	}
+	p.discard(nil, false)
 }
