@@ -22,11 +22,18 @@ func TestPdeathsigThread(t *testing.T) {
 		var p *Process
 		var err error
 		done := make(chan struct{})
-		go func() {
-			runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		var start func()
+		start = func() {
+			runtime.LockOSThread()            // and never unlocked: the thread ends with the goroutine
+			if unix.Gettid() == os.Getpid() { // but for the first one, which stays
+				go start()
+				<-done
+				return
+			}
 			defer close(done)
 			p, err = Start(spec(t, "sleep", "1000"))
-		}()
+		}
+		go start()
 		<-done
 		if err != nil {
 			t.Fatal(err)
