@@ -18,6 +18,7 @@ var read = []string{
 	"*.py",
 	"../../examples/python/*.py",
 	"../../docs/protocol.md",
+	"../../docs/vectors/*.json",
 }
 
 func TestPython(t *testing.T) {
