@@ -52,16 +52,22 @@ func (r *Reader) Frame() (ipc.Frame, error) {
 	}
 }
 
-// Play plays a session's supervisor on f, its end of the socketpair. Its error
-// says which step went wrong, and how.
-func Play(f *os.File, s Session, timeout time.Duration) error {
+// Play plays a session's supervisor on f, its end of the socketpair. hello, if it
+// is not nil, is given the worker's HELLO, and may end the play. The error says
+// which step went wrong, and how.
+func Play(f *os.File, s Session, timeout time.Duration, hello func(ipc.Frame) error) error {
 	r := &Reader{F: f, Timeout: timeout}
-	hello, err := r.Frame()
+	first, err := r.Frame()
 	if err != nil {
 		return fmt.Errorf("the worker's HELLO: %w", err)
 	}
-	if hello.Type != ipc.TypeHello {
-		return fmt.Errorf("the worker's first frame is %v, not HELLO", hello.Type)
+	if first.Type != ipc.TypeHello {
+		return fmt.Errorf("the worker's first frame is %v, not HELLO", first.Type)
+	}
+	if hello != nil {
+		if err := hello(first); err != nil {
+			return err
+		}
 	}
 	for i, step := range s.Steps {
 		if err := r.step(step); err != nil {

@@ -172,7 +172,7 @@ func TestSessions(t *testing.T) {
 			unix.SetNonblock(fd, true)
 			c := worker(t, os.NewFile(uintptr(fd), "worker"))
 			defer c.Close()
-			if err := Play(parent, s, 20*time.Second); err != nil {
+			if err := Play(parent, s, 20*time.Second, nil); err != nil {
 				t.Fatal(err)
 			}
 			last := s.Steps[len(s.Steps)-1]

@@ -76,6 +76,24 @@ def fds(call):
     return brood.Answer(len(call.fds), fds=call.fds)
 
 
+@w.command("ask", help="TEXT: what the supervisor's own command echo answers")
+def ask(call):
+    next(calls)
+    return w.call("echo", " ".join(call.args), timeout=call.time_left()).text
+
+
+@w.command("status", help="TEXT: set the worker's status line")
+def status(call):
+    next(calls)
+    w.status(" ".join(call.args))
+
+
+@w.command("retire", help="[REASON]: ask to be replaced")
+def retire(call):
+    next(calls)
+    w.retire(call.args[0] if call.args else "asked")
+
+
 @w.command("fail", help="[WORDS…]: say no")
 def fail(call):
     next(calls)

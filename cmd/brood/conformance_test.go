@@ -1,0 +1,96 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// conforms runs `brood conformance` on a worker and returns what it says.
+func conforms(t *testing.T, flags []string, worker ...string) conformed {
+	t.Helper()
+	args := append(append([]string{"conformance", "-o", "json", "--timeout", "30s"}, flags...), "--")
+	r := runCmd(t, "", exec.Command(filepath.Join(binDir, "brood"), append(args, worker...)...))
+	var got conformed
+	if err := json.Unmarshal([]byte(r.stdout), &got); err != nil {
+		t.Fatalf("%v: %v", err, r)
+	}
+	for _, c := range got.Checks {
+		if c.Outcome == "fail" {
+			t.Errorf("%s (%s): %s", c.Name, c.About, c.Text)
+		}
+	}
+	if (r.code == 0) != (got.Failed == 0) {
+		t.Errorf("%d checks failed, exit code %d", got.Failed, r.code)
+	}
+	return got
+}
+
+// passes holds a worker against everything but what its own tests hold it
+// against with the same vectors.
+func passes(t *testing.T, skipped int, worker ...string) {
+	t.Helper()
+	got := conforms(t, []string{"--only", "hello,ready,inode,cloexec,limits,ping,echo,overloaded,cancel,deadline,own-call,event,retire,stream,progress,fds,drain,eof," +
+		"session/drain,session/idle-drain,session/message-too-long,rule/magic"}, worker...)
+	if got.Skipped > skipped {
+		for _, c := range got.Checks {
+			if c.Outcome == "skipped" {
+				t.Logf("%s: %s", c.Name, c.Text)
+			}
+		}
+		t.Errorf("%d checks were skipped, want at most %d", got.Skipped, skipped)
+	}
+}
+
+func TestConformanceGo(t *testing.T) {
+	if got := conforms(t, nil, filepath.Join(binDir, "echo-worker")); got.Passed < 80 {
+		t.Errorf("%d passed", got.Passed)
+	}
+}
+
+func TestConformancePython(t *testing.T) {
+	need(t, "python3")
+	python, err := exec.Command("python3", "-c", "import sys; print(sys.executable)").Output() // python3 may be a slow wrapper
+	if err != nil {
+		t.Fatal(err)
+	}
+	passes(t, 0, strings.TrimSpace(string(python)), "../../examples/python/worker.py")
+}
+
+func TestConformanceUsage(t *testing.T) {
+	for line, want := range map[string]string{
+		"brood conformance":                                "which worker?",
+		"brood conformance -- no-such-program":             "no-such-program",
+		"brood conformance --only no-such-check -- true":   "no check is called",
+		"brood conformance --timeout 0s -- true":           "more than 0",
+		"brood conformance -o yaml -- true":                "text or json",
+		"brood conformance --only ready --timeout 1s true": "",
+	} {
+		r := shell(t, "", line)
+		if want == "" {
+			if r.code != exitError || !strings.Contains(r.stdout, "fail     ready") || !strings.Contains(r.stdout, "0 passed, 1 failed, 0 skipped") {
+				t.Errorf("%s: %v", line, r)
+			}
+			continue
+		}
+		if r.code != exitUsage {
+			t.Errorf("%s: %v", line, r)
+		}
+		wantIn(t, line, r.stderr, want)
+	}
+	r := shell(t, "", "brood conformance --list")
+	wantIn(t, "list", r.stdout, "\nstream/credit\n")
+	doc, err := os.ReadFile("../../docs/conformance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range strings.SplitSeq(strings.TrimSpace(r.stdout), "\n") {
+		if part, _, _ := strings.Cut(name, "/"); part == "session" || part == "rule" {
+			name = part + "/…"
+		}
+		wantIn(t, "docs/conformance.md", string(doc), "`"+name+"`")
+	}
+}
