@@ -119,6 +119,11 @@ func (b *bench) wire(pinned bool) error {
 		return err
 	}
 	defer func() { endAll(pairs) }()
+	for _, p := range pairs { // until all have started nobody is measured
+		if _, err := p.measure(16, 1, time.Millisecond, time.Millisecond); err != nil {
+			return fmt.Errorf("%s: %w", p.peer.name, err)
+		}
+	}
 	for _, cell := range todo {
 		samples := map[string][]sample{}
 		for round := range b.rounds {

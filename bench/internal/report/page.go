@@ -105,8 +105,8 @@ func present(cells []WireCell) (all []Peer) {
 	return all
 }
 
-// wireTables is a table for each size. Each place has brood's rate over the
-// peer's, and the peer's own with its range.
+// wireTables is two tables for each size: brood's rate over each peer's, and
+// what each did itself, with its range.
 func (r Results) wireTables(pinned bool) string {
 	var b strings.Builder
 	for rest := r.Wire; len(rest) > 0; {
@@ -114,45 +114,53 @@ func (r Results) wireTables(pinned bool) string {
 		for n < len(rest) && rest[n].Size == rest[0].Size && rest[n].Pinned == rest[0].Pinned {
 			n++
 		}
-		cells := rest[:n]
+		if rest[0].Pinned == pinned {
+			b.WriteString(sizeTables(rest[:n]))
+		}
 		rest = rest[n:]
-		if cells[0].Pinned != pinned {
-			continue
-		}
-		head := []string{words(cells[0].Size)}
-		for _, c := range cells {
-			callers := fmt.Sprintf("%d callers", c.Callers)
-			if c.Callers == 1 {
-				callers = "1 caller"
-			}
-			head = append(head, callers)
-		}
-		var rows [][]string
-		for _, p := range present(cells) {
-			row := []string{p.Name}
-			for _, c := range cells {
-				row = append(row, c.place(p))
-			}
-			rows = append(rows, row)
-		}
-		b.WriteString(table(head, rows) + "\n")
 	}
 	return strings.TrimSpace(b.String())
 }
 
-func (c WireCell) place(p Peer) string {
-	pt, ok := c.Peers[p.Key]
-	if !ok {
-		return "–"
+func sizeTables(cells []WireCell) string {
+	head := []string{words(cells[0].Size) + ", brood is"}
+	for _, c := range cells {
+		callers := fmt.Sprintf("%d callers", c.Callers)
+		if c.Callers == 1 {
+			callers = "1 caller"
+		}
+		head = append(head, callers)
 	}
-	rate := fmt.Sprintf("%s/s (%s–%s)", count(pt.Rate.Median), count(pt.Rate.Min), count(pt.Rate.Max))
+	var ratios, rates [][]string
+	for _, p := range present(cells) {
+		ratio, rate := []string{"× " + p.Name}, []string{p.Name}
+		for _, c := range cells {
+			pt, ok := c.Peers[p.Key]
+			if !ok {
+				ratio, rate = append(ratio, "–"), append(rate, "–")
+				continue
+			}
+			ratio = append(ratio, digits(c.ratio(p.Key)))
+			rate = append(rate, c.absolute(pt))
+		}
+		if p.Key != "brood" {
+			ratios = append(ratios, ratio)
+		}
+		rates = append(rates, rate)
+	}
+	out := table(head, ratios)
+	head[0] = words(cells[0].Size) + ", calls per second"
+	return out + "\n<details><summary>" + head[0] + "</summary>\n\n" + table(head, rates) + "\n</details>\n\n"
+}
+
+// absolute is a peer's rate and its range, and what that carries of big
+// messages in each direction.
+func (c WireCell) absolute(pt WirePoint) string {
+	rate := fmt.Sprintf("%s (%s–%s)", count(pt.Rate.Median), count(pt.Rate.Min), count(pt.Rate.Max))
 	if c.Size >= 64<<10 {
-		rate = mib(pt.Rate.Median*float64(c.Size)/(1<<20)) + ", " + rate
+		rate += ", " + mib(pt.Rate.Median*float64(c.Size)/(1<<20))
 	}
-	if p.Key == "brood" {
-		return "**" + rate + "**"
-	}
-	return times(c.ratio(p.Key)) + " · " + rate
+	return rate
 }
 
 // costTable is what a call costs beside time.

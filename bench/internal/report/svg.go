@@ -23,13 +23,12 @@ type xy struct{ x, y float64 }
 
 // panel is one plot; a picture has one or two of them side by side.
 type panel struct {
-	title    string
-	xLabel   string
-	yLabel   string
-	xTicks   []tick // the x axis is logarithmic and has these marks
-	series   []series
-	yFormat  func(float64) string
-	nameEnds bool // name each line at its end
+	title   string
+	xLabel  string
+	yLabel  string
+	xTicks  []tick // the x axis is logarithmic and has these marks
+	series  []series
+	yFormat func(float64) string
 }
 
 type tick struct {
@@ -133,11 +132,11 @@ func (p *picture) lines(x0 float64, pl panel) {
 	x := logScale{slices.Min(xs), slices.Max(xs), x0 + left, x0 + left + plotWidth}
 	p.text(x0+left, 26, "ink h", "start", pl.title)
 	for _, v := range marks(lo, hi) {
-		p.add(`<line class="grid" x1="%.1f" x2="%.1f" y1="%.1f" y2="%[3].1f"/>`, x.from, x.to, y.at(v))
+		p.add(`<line class="grid" x1="%.1f" x2="%.1f" y1="%.1f" y2="%.1[3]f"/>`, x.from, x.to, y.at(v))
 		p.text(x.from-8, y.at(v)+4, "soft", "end", pl.yFormat(v))
 	}
 	for _, t := range pl.xTicks {
-		p.add(`<line class="grid" x1="%.1f" x2="%[1].1f" y1="%.1f" y2="%.1f"/>`, x.at(t.at), y.to, y.from)
+		p.add(`<line class="grid" x1="%.1f" x2="%.1[1]f" y1="%.1f" y2="%.1f"/>`, x.at(t.at), y.to, y.from)
 		p.text(x.at(t.at), y.from+18, "soft", "middle", t.name)
 	}
 	p.add(`<path class="axis" fill="none" d="M%.1f %.1fV%.1fH%.1f"/>`, x.from, y.to, y.from, x.to)
@@ -254,7 +253,7 @@ func bars(title, xLabel string, format func(float64) string, groups []barGroup) 
 	x := logScale{lo, hi, names, names + length}
 	bottom := float64(height) - 48
 	for _, v := range marks(lo, hi) {
-		p.add(`<line class="grid" x1="%.1f" x2="%[1].1f" y1="16" y2="%.1f"/>`, x.at(v), bottom)
+		p.add(`<line class="grid" x1="%.1f" x2="%.1[1]f" y1="16" y2="%.1f"/>`, x.at(v), bottom)
 		p.text(x.at(v), bottom+16, "soft", "middle", format(v))
 	}
 	p.text(names+length/2, bottom+36, "ink", "middle", xLabel)
