@@ -83,8 +83,15 @@ func noCommand(cmd *cobra.Command, args []string) error {
 	return usagef("%s", text)
 }
 
-// versionText is brood's version: that of the module it was built from.
+// version is set by packaging/build, with -ldflags.
+var version string
+
+// versionText is brood's version: the package's, or that of the module it was
+// built from.
 func versionText() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -112,6 +113,9 @@ func (f *runFlags) logger() (hclog.Logger, error) {
 // run is `brood run`: the supervisor, its control socket and the signals, as
 // one run.Group. The first to end ends the others.
 func (g *globals) run(f runFlags, file *config.File, announce ...func(socket string)) error {
+	// A fault of brood, or a watchdog's SIGABRT, ends it by a signal: the code that Go
+	// would exit with means a faulty configuration here.
+	debug.SetTraceback("crash")
 	log, err := f.logger()
 	if err != nil {
 		return &coded{exitUsage, err}
