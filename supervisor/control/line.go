@@ -39,7 +39,8 @@ type lineConn struct {
 	room     []byte // what in is a part of
 
 	out     []byte // answers that are not sent yet
-	answers int    // begun
+	answers int    // begun so far
+	begun   bool   // the answer to the command at hand has
 	prompt  bool   // a person is there
 	quit    bool   // nothing more is read
 	broken  bool   // the client does not take answers any more
@@ -215,6 +216,10 @@ func (c *lineConn) do(line string) {
 // begin is in front of every answer that says something: an empty line separates
 // it from the one before.
 func (c *lineConn) begin() {
+	if c.begun {
+		return
+	}
+	c.begun = true
 	if c.answers++; c.answers > 1 && !c.prompt {
 		c.write("\n")
 	}
@@ -222,6 +227,7 @@ func (c *lineConn) begin() {
 
 // end is behind every answer: a person is given the prompt back.
 func (c *lineConn) end() {
+	c.begun = false
 	if c.prompt && !c.quit {
 		c.write("\n> ")
 	}
@@ -247,10 +253,10 @@ func (c *lineConn) flush() {
 	}
 }
 
-// whileHere runs f with a context that ends after limit, when the client hangs
-// up both ways, or when the server closes.
+// whileHere runs f with a context that ends after limit, if that is not 0, when the
+// client hangs up both ways, or when the server closes.
 func (c *lineConn) whileHere(limit time.Duration, f func(context.Context)) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := c.context(limit)
 	defer cancel()
 	c.flush() // what was asked before is not to wait
 	_ = c.g.UnixConn.SetReadDeadline(time.Time{})
@@ -267,4 +273,11 @@ func (c *lineConn) whileHere(limit time.Duration, f func(context.Context)) {
 		<-watched
 		c.began = false // the deadline of a line that has begun is set anew
 	}
+}
+
+func (c *lineConn) context(limit time.Duration) (context.Context, context.CancelFunc) {
+	if limit > 0 {
+		return context.WithTimeout(context.Background(), limit)
+	}
+	return context.WithCancel(context.Background())
 }

@@ -34,6 +34,8 @@ func appendText(out []byte, v any) []byte {
 		return appendWorkers(out, v.Workers)
 	case api.Worker:
 		return appendWorker(out, v)
+	case api.Events:
+		return appendEvents(out, v)
 	case api.Ping:
 		return fmt.Appendf(out, "%s#%d %dus, %d busy\n", v.Target, v.Generation, v.PingUS, v.Inflight)
 	case api.Results:

@@ -48,7 +48,10 @@ func init() {
 		{"restart", "TARGET [wait [TIME]]", "replace its workers, one after the other", verbRestart, (*lineConn).doOrder},
 		{"scale", "POOL N [wait [TIME]]", "have N workers", verbScale, (*lineConn).doScale},
 		{"reload", "[dry-run]", "read the configuration again and do what it says", verbReload, (*lineConn).doReload},
+		{"upgrade", "", "have the program's new version take over, without stopping a worker", verbUpgrade, (*lineConn).doUpgrade},
 		{"shutdown", "[wait [TIME]]", "stop every worker and the supervisor", verbShutdown, (*lineConn).doShutdown},
+		{"events", "[SINCE] [TARGET] [follow]", "what has happened; follow: and what happens from now on", verbEvents, (*lineConn).doEvents},
+		{"logs", "[TARGET] [LINES] [follow]", "the last lines that workers printed", verbLogs, (*lineConn).doLogs},
 		{"whoami", "", "who the kernel says you are, and what you may do", verbWhoami, (*lineConn).doWhoami},
 		{"version", "", "of brood and of the worker protocol", verbVersion, (*lineConn).doVersion},
 		{"prompt", "", "turn the prompt on or off, for people", "", (*lineConn).doPrompt},
@@ -135,29 +138,6 @@ func (c *lineConn) permitted(r *lineRequest, target string, do func(*lineRequest
 type answered struct {
 	Worker string
 	ipc.Message
-}
-
-// command sends the words to a worker, or to several.
-func (c *lineConn) command(r *lineRequest) (v any, err error) {
-	t, err := supervisor.ParseTarget(r.target)
-	if err != nil {
-		return nil, err
-	}
-	limit := r.timeout
-	if limit == 0 {
-		limit = defaultCall
-	}
-	m := ipc.Args(r.words[1:]...)
-	c.whileHere(limit, func(ctx context.Context) {
-		if t.All {
-			v, err = c.s.doCommandAll(ctx, c.g.caller, t, r.words[0], m)
-			return
-		}
-		var reply supervisor.Reply
-		reply, err = c.s.doCommand(ctx, c.g.caller, t, r.words[0], m)
-		v = answered{reply.From.String(), reply.Message}
-	})
-	return v, err
 }
 
 // give writes an answer.
@@ -325,7 +305,7 @@ func (c *lineConn) doOrder(r *lineRequest) (v any, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c.whileHere(wait, func(ctx context.Context) { v, err = c.s.doOrder(ctx, c.g.caller, r.verb, t, wait) })
+	c.whileHere(0, func(ctx context.Context) { v, err = c.s.doOrder(ctx, c.g.caller, r.verb, t, wait) })
 	return v, err
 }
 
@@ -345,7 +325,7 @@ func (c *lineConn) doScale(r *lineRequest) (v any, err error) {
 	if err != nil || n < 1 {
 		return nil, failf(api.CodeBadRequest, "scale %s %s: write how many workers the pool is to have, 1 or more", r.args[0], r.args[1])
 	}
-	c.whileHere(wait, func(ctx context.Context) { v, err = c.s.doScale(ctx, c.g.caller, t, n, wait) })
+	c.whileHere(0, func(ctx context.Context) { v, err = c.s.doScale(ctx, c.g.caller, t, n, wait) })
 	return v, err
 }
 
@@ -356,7 +336,7 @@ func (c *lineConn) doReload(r *lineRequest) (v any, err error) {
 			return nil, err
 		}
 	}
-	c.whileHere(maxWait, func(ctx context.Context) { v, err = c.s.doReload(ctx, c.g.caller, dryRun, maxWait) })
+	c.whileHere(0, func(ctx context.Context) { v, err = c.s.doReload(ctx, c.g.caller, dryRun, maxWait) })
 	return v, err
 }
 
@@ -371,7 +351,7 @@ func (c *lineConn) doShutdown(r *lineRequest) (any, error) {
 	if wait == 0 {
 		return note("accepted: the workers are being stopped"), c.s.doShutdown(context.Background(), c.g.caller, 0)
 	}
-	c.whileHere(wait, func(ctx context.Context) { err = c.s.doShutdown(ctx, c.g.caller, wait) })
+	c.whileHere(0, func(ctx context.Context) { err = c.s.doShutdown(ctx, c.g.caller, wait) })
 	return note("done: no worker is left"), err
 }
 
