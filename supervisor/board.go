@@ -17,6 +17,7 @@ type board struct {
 	places atomic.Pointer[[]*place] // by slot - 1
 	gone   atomic.Bool              // RemovePool: it is on its way out
 	gate   *gate                    // commands to the pool
+	stats  poolStats
 }
 
 // place is one slot.
@@ -70,23 +71,35 @@ func (b *board) configure(p Pool) { b.config.Store(&p) }
 
 // noteExit keeps what ended, unless it is the end that is kept already.
 func (pl *place) noteExit(e ExitStatus) {
+	known := false
 	pl.changeExits(func(old []ExitStatus) []ExitStatus {
-		if len(old) > 0 && old[0].Generation == e.Generation {
+		if known = len(old) > 0 && old[0].Generation == e.Generation; known {
 			return old
 		}
 		return append([]ExitStatus{e}, old[:min(len(old), keptExits-1)]...)
 	})
+	if !known {
+		pl.board.stats.exit(e)
+	}
 }
 
 // blameMemory says of an end that is kept that memory had run out.
 func (pl *place) blameMemory(generation uint64) {
+	fresh := false
 	pl.changeExits(func(old []ExitStatus) []ExitStatus {
 		exits := slices.Clone(old)
+		fresh = false
 		for i := range exits {
-			exits[i].OOM = exits[i].OOM || exits[i].Generation == generation
+			if exits[i].Generation == generation {
+				fresh = !exits[i].OOM
+				exits[i].OOM = true
+			}
 		}
 		return exits
 	})
+	if fresh {
+		pl.board.stats.oomKills.Add(1)
+	}
 }
 
 // changeExits replaces what readers may hold.

@@ -57,7 +57,10 @@ func (s *Supervisor) call(ctx context.Context, t Target, o *order) (Reply, error
 	if err != nil {
 		return Reply{}, err
 	}
-	return s.callPool(ctx, b, o)
+	begin := time.Now()
+	r, err := s.callPool(ctx, b, o)
+	b.stats.note(o.command, err, time.Since(begin))
+	return r, err
 }
 
 // maxTries is how many workers a command to a pool is offered to.
@@ -131,11 +134,14 @@ func (s *Supervisor) CallAll(ctx context.Context, t Target, command string, m ip
 }
 
 func (s *Supervisor) callPlace(ctx context.Context, pl *place, generation uint64, o *order) (Reply, error) {
+	begin := time.Now()
 	l, err := s.serving(pl, generation, o.command)
-	if err != nil {
-		return Reply{}, err
+	var r Reply
+	if err == nil {
+		r, err = s.send(ctx, l, o)
 	}
-	return s.send(ctx, l, o)
+	pl.board.stats.note(o.command, err, time.Since(begin))
+	return r, err
 }
 
 // send has a ready worker, or what the configuration maps the command to, carry

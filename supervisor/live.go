@@ -51,6 +51,7 @@ type live struct {
 	saidReady bool          // owned by the connection's reader
 	pong      atomic.Pointer[pong]
 	status    atomic.Pointer[string]
+	taken     atomic.Pointer[taken]
 	ended     *ExitStatus // set before the event Exited is posted
 }
 
@@ -368,6 +369,9 @@ func (l *live) drops() uint64 {
 func (l *live) describe(st *SlotStatus, v *lifecycle.View) {
 	if text := l.status.Load(); text != nil {
 		st.Status = *text
+	}
+	if u := l.taken.Load(); u != nil {
+		st.RSS, st.CPU, st.FDs = u.rss, u.cpu, u.fds
 	}
 	if !v.Greeted {
 		return

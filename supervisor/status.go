@@ -74,9 +74,10 @@ type SlotStatus struct {
 	LogDrops uint64        // lines of its output that were dropped
 	Served   uint64        // commands that have ended in this slot, of all generations
 
-	// What the process takes, as of a few seconds ago at most; 0: not known.
+	// What the process takes, as of the last Sample; 0: not known.
 	RSS int64         // resident memory, in bytes
 	CPU time.Duration // processor time since its start
+	FDs int           // open descriptors
 }
 
 // Target names the slot.

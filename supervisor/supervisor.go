@@ -27,6 +27,8 @@ type Supervisor struct {
 	events *eventLog
 	logs   logBell
 
+	sampled sampler
+
 	inputs  chan input
 	beats   chan struct{} // unbuffered: taken by the loop when it comes round
 	done    chan struct{} // closed when the loop has ended

@@ -166,7 +166,7 @@ func TestOthersSeeTheirPools(t *testing.T) {
 	need(t, "curl")
 	s, _ := configured(t, ruled)
 	as(t, root, s.socket, "brood restart db; brood restart web")
-	for _, page := range []string{"/v1/status", "/v1/pools", "/v1/workers", "/v1/health", "/v1/events", "/v1/logs"} {
+	for _, page := range []string{"/v1/status", "/v1/pools", "/v1/workers", "/v1/health", "/v1/events", "/v1/logs", "/metrics"} {
 		r := as(t, webAdmin, s.socket, "curl -sf --unix-socket $BROOD_SOCKET http://b"+page)
 		if r.code != 0 || strings.Contains(r.stdout, `db`) || page != "/v1/logs" && !strings.Contains(r.stdout, `web`) {
 			t.Errorf("%s: %v", page, r)

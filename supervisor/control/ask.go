@@ -113,15 +113,25 @@ func (s *Server) do(c *caller, a ask, f func() error) error {
 		return err
 	}
 	if !a.verb.changes() {
-		return f()
+		return s.counted(a.verb, f())
 	}
 	if err := s.auditable(); err != nil {
 		s.audited(c, a, err)
-		return err
+		return s.counted(a.verb, err)
 	}
 	err := f()
 	s.audited(c, a, err)
-	return err
+	return s.counted(a.verb, err)
+}
+
+// counted passes err on.
+func (s *Server) counted(v verb, err error) error {
+	if err != nil {
+		s.asked.note(v, 1)
+		return err
+	}
+	s.asked.note(v, 0)
+	return nil
 }
 
 // named fills in the name of the only pool, if there is only one.
@@ -175,6 +185,7 @@ func (s *Server) deny(c *caller, a ask, r rights) error {
 	if text := a.String(); text != "" {
 		what += " (" + text + ")"
 	}
+	s.asked.note(a.verb, 2)
 	err := failf(api.CodeDenied, "%s needs the role %v, and uid %d has %v: %s", what, minRole[a.verb], c.peer.UID, r, r.why)
 	s.audit.line(c, r.top(), a.verb, a.String(), outcomeDenied, r.why)
 	return err

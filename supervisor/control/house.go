@@ -80,6 +80,13 @@ type tenant struct {
 	idle guestList // of these, the longest idle first
 }
 
+// count is how many guests there are, and how many there may be.
+func (h *house) count() (n, limit int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.guests), h.limits.MaxConnections
+}
+
 func newHouse(l Limits, owner, files int) *house {
 	return &house{
 		limits: l.withDefaults(files), owner: owner,

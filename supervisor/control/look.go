@@ -16,8 +16,14 @@ import (
 // The pages that only look. They answer from memory. Of the pools they show those
 // that the caller may see.
 
+// statusAge is how old what /proc says of the workers may be.
+const statusAge = 2 * time.Second
+
 // seen is the status of the pools that the caller may see.
 func (s *Server) seen(c *caller, v verb) supervisor.Status {
+	if v == verbStatus {
+		s.cfg.Supervisor.Sample(statusAge)
+	}
 	st := s.cfg.Supervisor.Status()
 	if s.rights(c).everywhere(v) {
 		return st
@@ -65,6 +71,7 @@ func (s *Server) doPools(c *caller) (out api.Pools, err error) {
 
 func (s *Server) doPool(c *caller, t supervisor.Target) (out api.Pool, err error) {
 	err = s.do(c, ask{verbStatus, scopePool, t, ""}, func() error {
+		s.cfg.Supervisor.Sample(statusAge)
 		st, err := s.cfg.Supervisor.Select(t)
 		if err != nil {
 			return err
@@ -96,6 +103,7 @@ func (s *Server) doWorkers(c *caller) (out api.Workers, err error) {
 // doWorkersOf is the slots that t names.
 func (s *Server) doWorkersOf(c *caller, t supervisor.Target) (out api.Workers, err error) {
 	err = s.do(c, ask{verbStatus, scopePool, t, ""}, func() error {
+		s.cfg.Supervisor.Sample(statusAge)
 		st, err := s.cfg.Supervisor.Select(t)
 		now := time.Now()
 		out.Workers = []api.Worker{}
@@ -112,6 +120,7 @@ func (s *Server) doWorkersOf(c *caller, t supervisor.Target) (out api.Workers, e
 // doWorker is one slot, with what ended in it.
 func (s *Server) doWorker(c *caller, t supervisor.Target) (out api.Worker, err error) {
 	err = s.do(c, ask{verbStatus, scopePool, t, ""}, func() error {
+		s.cfg.Supervisor.Sample(statusAge)
 		st, err := s.cfg.Supervisor.Select(t)
 		if err != nil {
 			return err

@@ -64,6 +64,7 @@ func (s *Server) table() map[string]map[string]route {
 		"/v1/logs":                                  get(verbLogs, s.logs),
 		"/v1/pools/{pool}/logs":                     get(verbLogs, s.logs),
 		"/v1/workers/{pool}/{slot}/logs":            get(verbLogs, s.logs),
+		"/metrics":                                  get(verbMetrics, s.metrics),
 		"/v1/reload":                                post(verbReload, s.reload),
 		"/v1/upgrade":                               post(verbUpgrade, s.upgrade),
 		"/v1/shutdown":                              post(verbShutdown, s.shutdown),
@@ -77,7 +78,7 @@ func (s *Server) table() map[string]map[string]route {
 }
 
 // reserved are pages that browsers and monitors ask for unasked.
-var reserved = []string{"v1", "metrics", "openapi.json", "favicon.ico", "robots.txt"}
+var reserved = []string{"v1", "openapi.json", "favicon.ico", "robots.txt"}
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()

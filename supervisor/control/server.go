@@ -52,6 +52,7 @@ type Server struct {
 	cfg    Config
 	access atomic.Pointer[Access]
 	audit  *auditor
+	asked  asks
 	house  *house
 	http   *http.Server
 	web    *handover // what s.http listens on
@@ -84,7 +85,7 @@ func NewServer(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = hclog.NewNullLogger()
 	}
-	s := &Server{cfg: cfg, house: newHouse(cfg.Limits, os.Geteuid(), openFiles()), web: newHandover()}
+	s := &Server{cfg: cfg, asked: newAsks(), house: newHouse(cfg.Limits, os.Geteuid(), openFiles()), web: newHandover()}
 	s.SetAccess(cfg.Access)
 	var err error
 	if s.audit, err = newAuditor(cfg.Audit, cfg.AuditRequired, cfg.Log); err != nil {
