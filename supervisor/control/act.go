@@ -136,6 +136,9 @@ func (r *request) reply(m ipc.Message) error {
 
 // shorthand is for scripts: a command to the only pool, its answer as text.
 func (s *Server) shorthand(r *request) error {
+	if err := r.notByBrowser(); err != nil {
+		return err
+	}
 	if _, err := r.query(); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -64,6 +65,8 @@ func (s *Server) table() map[string]map[string]route {
 		"/v1/logs":                                  get(verbLogs, s.logs),
 		"/v1/pools/{pool}/logs":                     get(verbLogs, s.logs),
 		"/v1/workers/{pool}/{slot}/logs":            get(verbLogs, s.logs),
+		"/{$}":                                      get(verbStatus, s.statusPage),
+		"/openapi.json":                             get(verbVersion, s.openapi),
 		"/metrics":                                  get(verbMetrics, s.metrics),
 		"/v1/reload":                                post(verbReload, s.reload),
 		"/v1/upgrade":                               post(verbUpgrade, s.upgrade),
@@ -78,7 +81,7 @@ func (s *Server) table() map[string]map[string]route {
 }
 
 // reserved are pages that browsers and monitors ask for unasked.
-var reserved = []string{"v1", "openapi.json", "favicon.ico", "robots.txt"}
+var reserved = []string{"v1", "favicon.ico", "robots.txt"}
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
@@ -89,7 +92,7 @@ func (s *Server) routes() http.Handler {
 		mux.Handle("/"+name, s.page(nil))
 	}
 	mux.Handle("/", s.page(nil))
-	return mux
+	return s.notForgedBy(mux)
 }
 
 // page serves one pattern: it finds who is calling and whether they may do this
@@ -165,12 +168,17 @@ func (r *request) json(status int, v any) error {
 // send is the only writer of answers. A client that does not take one in time
 // is hung up on.
 func (r *request) send(status int, contentType string, body []byte) error {
+	return r.sendWith("no-store", status, contentType, body)
+}
+
+func (r *request) sendWith(cache string, status int, contentType string, body []byte) error {
 	r.wrote = true
 	_ = http.NewResponseController(r.w).SetWriteDeadline(time.Now().Add(answerTime))
 	h := r.w.Header()
 	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
+	h.Set("Cache-Control", cache)
 	r.w.WriteHeader(status)
 	_, _ = r.w.Write(body) // the client has gone, which it knows
 	return nil
