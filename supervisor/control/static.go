@@ -71,7 +71,7 @@ func (s *Server) openapi(r *request) error {
 // their hashes, and speak to where it comes from. Nothing that comes from a worker
 // could be run, even if it were shown as markup.
 var contentPolicy = sync.OnceValue(func() string {
-	return "default-src 'none'; script-src " + hashOf("script") + "; style-src " + hashOf("style") + "; style-src-attr 'unsafe-inline'" +
+	return "default-src 'none'; script-src " + hashOf("script") + "; style-src " + hashOf("style") +
 		"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 })
 
