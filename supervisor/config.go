@@ -115,6 +115,9 @@ const (
 	ReadyExec ReadyWhen = "exec"
 	ReadyHTTP ReadyWhen = "http"
 	ReadyTCP  ReadyWhen = "tcp"
+	// ReadyExit: it is not to become ready but to end, by exit code 0 within
+	// Ready.Timeout, which makes its slot done. Restart.When is not RestartAlways.
+	ReadyExit ReadyWhen = "exit"
 )
 
 // Ready says when a starting worker may be given work.
@@ -307,7 +310,10 @@ func (p Pool) validate() []error {
 			bad(".env", "%q is no name of an environment variable", k)
 		}
 	}
-	oneOf(bad, ".ready.when", p.Ready.When, "", ReadyAuto, ReadyHello, ReadyAlive, ReadyNotify, ReadyLog, ReadyExec, ReadyHTTP, ReadyTCP)
+	oneOf(bad, ".ready.when", p.Ready.When, "", ReadyAuto, ReadyHello, ReadyAlive, ReadyNotify, ReadyLog, ReadyExec, ReadyHTTP, ReadyTCP, ReadyExit)
+	if p.Ready.When == ReadyExit && (p.Restart.When == "" || p.Restart.When == RestartAlways) {
+		bad(".ready.when", "exit is for programs that end; set restart.when to on-failure or never")
+	}
 	oneOf(bad, ".health.action", p.Health.Action, "", ActionRestart, ActionObserve)
 	oneOf(bad, ".restart.when", p.Restart.When, "", RestartAlways, RestartOnFailure, RestartNever)
 	for _, d := range []struct {

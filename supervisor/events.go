@@ -21,6 +21,7 @@ const (
 	EventBeside     = lifecycle.KindBeside     // a new process starts beside the one that it is to replace
 	EventSwap       = lifecycle.KindSwap       // it has taken the place
 	EventRollout    = lifecycle.KindRollout    // a rollout ended early
+	EventGone       = lifecycle.KindGone       // the slot is no more: its pool was scaled down or removed
 )
 
 // Event is something that has happened to a slot. The slot's status shows it

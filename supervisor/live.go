@@ -49,6 +49,7 @@ type live struct {
 
 	gone      chan struct{} // closed when the process has ended
 	saidReady bool          // owned by the connection's reader
+	otherMain bool          // it has named another process as its main one; owned by notify's reader
 	pong      atomic.Pointer[pong]
 	status    atomic.Pointer[string]
 	taken     atomic.Pointer[taken]

@@ -387,7 +387,7 @@ func logAnnouncement(log hclog.Logger, a lifecycle.Announce, stderr []string) {
 			return
 		}
 		log.Info("state", "worker", id, "is", a.Text)
-	case lifecycle.KindBeside, lifecycle.KindSwap, lifecycle.KindResponsive:
+	case lifecycle.KindBeside, lifecycle.KindSwap, lifecycle.KindResponsive, lifecycle.KindGone:
 		log.Info(string(a.Kind), "worker", id, "what", a.Text)
 	default:
 		log.Warn(string(a.Kind), "worker", id, "what", a.Text)

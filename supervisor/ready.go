@@ -66,11 +66,29 @@ func (c programCheck) Ready(ctx context.Context) error {
 	return a.failure()
 }
 
-// notified acts on what a worker has said by sd_notify(3). RELOADING=1, MAINPID=,
-// ERRNO= and WATCHDOG_USEC= change nothing here.
+// reloadingStatus is what a worker's status shows that says RELOADING=1 and no
+// STATUS, until its READY=1.
+var reloadingStatus = "reloading"
+
+// notified acts on what a worker has said by sd_notify(3). One that reloads goes
+// on serving. MAINPID= is refused: the worker is the process that was started.
+// ERRNO= changes nothing.
 func (s *Supervisor) notified(l *live, m notify.Message) {
+	if m.Reloading && m.Status == nil {
+		m.Status = &reloadingStatus
+	}
+	if m.Ready && m.Status == nil {
+		l.status.CompareAndSwap(&reloadingStatus, nil)
+	}
 	if m.Status != nil {
 		l.status.Store(m.Status)
+	}
+	if m.MainPID != 0 && m.MainPID != l.proc.PID && !l.otherMain {
+		l.otherMain = true
+		s.cfg.Log.Warn("it says that its main process is another; the one that was started stays the worker", "worker", l.id.String(), "pid", l.proc.PID, "said", m.MainPID)
+	}
+	if m.WatchdogEvery != nil {
+		s.post(lifecycle.WatchedBy{ID: l.id, Every: *m.WatchdogEvery}, l)
 	}
 	if m.ExtendTimeout > 0 {
 		s.post(lifecycle.Extended{ID: l.id, By: m.ExtendTimeout}, l)

@@ -279,7 +279,7 @@ func (s *Supervisor) give(in input) {
 // policy is what the lifecycle needs of a pool with its defaults filled in.
 func (p Pool) policy() *lifecycle.Policy {
 	return &lifecycle.Policy{
-		Auto: p.Ready.When == ReadyAuto, Alive: p.Ready.When == ReadyAlive, Boot: p.Ready.Timeout,
+		Auto: p.Ready.When == ReadyAuto, Alive: p.Ready.When == ReadyAlive, Once: p.Ready.When == ReadyExit, Boot: p.Ready.Timeout,
 		Ping: p.Health.Ping, PingTimeout: p.Health.Timeout, Failures: p.Health.Failures, Observe: p.Health.Action == ActionObserve,
 		OnFailureOnly: p.Restart.When == RestartOnFailure, Never: p.Restart.When == RestartNever,
 		BackoffMin: p.Restart.BackoffMin, BackoffMax: p.Restart.BackoffMax, Stable: p.Restart.Stable,

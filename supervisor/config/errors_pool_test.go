@@ -97,7 +97,7 @@ func TestPoolErrors(t *testing.T) {
 		{"ready by a mapping", "ready: {tcp: {port: 80}}", []string{"4:18: pools.web.ready.tcp: must be an address such as 127.0.0.1:8080, got a mapping"}},
 		{"ready with what is wrong", "ready: {when: log, log: ''}", []string{"4:29: pools.web.ready.log: must not be empty; leave the key out instead"}},
 		{"ready with both wrong", "ready: {when: lgo, log: ''}", []string{
-			`4:19: pools.web.ready.when: must be auto, hello, notify, alive, log, exec, http or tcp, got "lgo"; did you mean "log"?`,
+			`4:19: pools.web.ready.when: must be auto, hello, notify, alive, log, exec, http, tcp or exit, got "lgo"; did you mean "log"?`,
 			"4:29: pools.web.ready.log: must not be empty; leave the key out instead",
 		}},
 		{"exec a text", "ready: {exec: ./check -q}", []string{`4:19: pools.web.ready.exec: must be a list; write ["./check", "-q"], or ["sh", "-c", "./check -q"] if a shell must read it`}},

@@ -122,7 +122,7 @@ func TestErrors(t *testing.T) {
 
 		// Words.
 		{"when", with("restart: {when: on_failure}"), []string{`4:21: pools.web.restart.when: must be always, on-failure or never, got "on_failure"; did you mean "on-failure"?`}},
-		{"when, far", with("ready: {when: true}"), []string{"4:19: pools.web.ready.when: must be auto, hello, notify, alive, log, exec, http or tcp, got true"}},
+		{"when, far", with("ready: {when: true}"), []string{"4:19: pools.web.ready.when: must be auto, hello, notify, alive, log, exec, http, tcp or exit, got true"}},
 		{"signal", with("stop: {signal: SIGTREM}"), []string{`4:20: pools.web.stop.signal: there is no signal "SIGTREM"; did you mean "TERM"?`}},
 		{"signal by number", with("stop: {signal: 15}"), []string{`4:20: pools.web.stop.signal: must be the name of a signal, got 15; did you mean "TERM"?`}},
 		{"signal that freezes", with("stop: {signal: STOP}"), []string{"4:20: pools.web.stop.signal: STOP freezes a worker and does not end it; write TERM or another one that does"}},

@@ -102,10 +102,10 @@ var cgroupKeys = []key[cgroup]{
 }
 
 var readyKeys = []key[ready]{
-	row("when", "auto", word(supervisor.ReadyAuto, supervisor.ReadyHello, supervisor.ReadyNotify, supervisor.ReadyAlive, supervisor.ReadyLog, supervisor.ReadyExec, supervisor.ReadyHTTP, supervisor.ReadyTCP), func(r *ready, v supervisor.ReadyWhen) { r.When = v },
-		"What makes a worker ready. auto: its READY if it says HELLO, else alive for a second; hello: only its READY; notify: READY=1, sd_notify(3); alive: alive for a second; log, exec, http, tcp: what the key of that name says. Left out, it is the one whose key is there."),
+	row("when", "auto", word(supervisor.ReadyAuto, supervisor.ReadyHello, supervisor.ReadyNotify, supervisor.ReadyAlive, supervisor.ReadyLog, supervisor.ReadyExec, supervisor.ReadyHTTP, supervisor.ReadyTCP, supervisor.ReadyExit), func(r *ready, v supervisor.ReadyWhen) { r.When = v },
+		"What makes a worker ready. auto: its READY if it says HELLO, else alive for a second; hello: only its READY; notify: READY=1, sd_notify(3); alive: alive for a second; log, exec, http, tcp: what the key of that name says; exit: it never is, but ends with code 0 within the timeout, and its slot is done. Left out, it is the one whose key is there."),
 	row("timeout", "30s", positive, func(r *ready, v duration) { r.Timeout = v },
-		"How long a worker may take to become ready, else it is replaced."),
+		"How long a worker may take to become ready, or with exit to end; else it is replaced."),
 	row("log", "", pattern, func(r *ready, v string) { r.Log = v },
 		"A regular expression (RE2): a line of its output that matches makes a worker ready."),
 	row("exec", "", commandLine, func(r *ready, v []string) { r.Exec = v },

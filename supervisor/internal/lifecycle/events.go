@@ -45,6 +45,12 @@ type (
 	SaidAlive struct{ ID }
 	// SaidStopping: the worker goes of its own accord.
 	SaidStopping struct{ ID }
+	// WatchedBy: the worker wants another time between the signs that its
+	// watchdog wants; 0: none.
+	WatchedBy struct {
+		ID
+		Every time.Duration
+	}
 	// Extended: the worker needs so much more time to become ready.
 	Extended struct {
 		ID
@@ -135,6 +141,7 @@ func (Ponged) event()       {}
 func (SaidAlive) event()    {}
 func (SaidStopping) event() {}
 func (Extended) event()     {}
+func (WatchedBy) event()    {}
 func (Due) event()          {}
 func (HungUp) event()       {}
 func (Order) event()        {}
@@ -224,6 +231,7 @@ const (
 	KindBeside     Kind = "beside"     // a new process starts beside the one that it is to replace
 	KindSwap       Kind = "swap"       // it has taken the place
 	KindRollout    Kind = "rollout"    // a rollout has ended early
+	KindGone       Kind = "gone"       // the slot is no more
 )
 
 // Outcome is what became of an Order in one slot.

@@ -66,6 +66,7 @@ func (id ID) String() string { return fmt.Sprintf("%v#%d", id.Slot, id.Generatio
 // Policy is what a pool's configuration asks for. All fields are set.
 type Policy struct {
 	Auto, Alive bool          // ready when: auto, alive
+	Once        bool          // never ready: its exit is what is waited for, within Boot
 	Probed      bool          // ready when the shell says so, by SaidReady; none of the three: hello
 	Boot        time.Duration // from spawn to ready
 

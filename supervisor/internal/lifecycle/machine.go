@@ -114,6 +114,8 @@ func (m *Machine) hear(ev Event) {
 		m.process(ev.ID, func(p *proc) { p.ponged(ev.Beat) })
 	case SaidAlive:
 		m.process(ev.ID, (*proc).saidAlive)
+	case WatchedBy:
+		m.process(ev.ID, func(p *proc) { p.watchedBy(ev.Every) })
 	case SaidStopping:
 		m.process(ev.ID, (*proc).saidStopping)
 	case Extended:

@@ -115,9 +115,12 @@ func (r row) look(t *testing.T, i int, m *Machine) {
 // words tells effects so that a row fits a line: slot 2's 7th process is 2#7,
 // and one of another pool than web cache/2#7.
 func words(effects []Effect) string {
-	all := make([]string, len(effects))
+	var all []string
 	for i, e := range effects {
-		all[i] = word(e)
+		if a, ok := e.(Announce); ok && a.Kind == KindGone && i+1 < len(effects) && effects[i+1] == (Gone{a.Slot}) {
+			continue // "gone 2" is both
+		}
+		all = append(all, word(e))
 	}
 	return strings.Join(all, "; ")
 }

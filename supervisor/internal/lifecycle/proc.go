@@ -124,7 +124,7 @@ func (p *proc) greeted() {
 
 // saidReady counts where it is the worker's, or its probe's, to say.
 func (p *proc) saidReady() {
-	if p.phase == booting && (p.hello || p.policy.Probed) && !p.policy.Alive {
+	if p.phase == booting && (p.hello || p.policy.Probed) && !p.policy.Alive && !p.policy.Once {
 		p.becomeReady()
 	}
 }
@@ -218,7 +218,11 @@ func (p *proc) fire() {
 func (p *proc) overdue() {
 	switch p.phase {
 	case booting:
-		p.giveUp(fmt.Sprintf("not ready within %v", p.now().Sub(p.spawnedAt).Round(time.Millisecond)))
+		what := "ready"
+		if p.policy.Once {
+			what = "done"
+		}
+		p.giveUp(fmt.Sprintf("not %s within %v", what, p.now().Sub(p.spawnedAt).Round(time.Millisecond)))
 	case parted, draining, dumping:
 		p.terminate()
 	case terminating:

@@ -8,6 +8,7 @@ import (
 
 func auto(p *Policy)  { p.Auto = true }
 func alive(p *Policy) { p.Alive = true }
+func once(p *Policy)  { p.Once, p.Never = true, true }
 
 func TestReady(t *testing.T) {
 	const s = time.Second
@@ -45,6 +46,18 @@ func TestReady(t *testing.T) {
 			row{at: s, want: "1 ready"},
 			row{at: 5 * s, ev: greeted(1), want: "1 starting"},
 			row{at: 35 * s, want: "SIGTERM 1#1; 1 stopping", next: 43 * s})},
+		{name: "exit: nothing it says makes it ready", policy: once, rows: rows(boot(1),
+			row{ev: spawned(1), next: 30 * s},
+			row{ev: greeted(1), next: 30 * s},
+			row{ev: saidReady(1), next: 30 * s},
+			row{at: 20 * s, ev: exited(1, 0), want: "1#1 exit; 1 done", next: never})},
+		{name: "exit: it fails", policy: once, rows: rows(boot(1),
+			row{ev: spawned(1)},
+			row{ev: exited(1, 1), want: "1#1 exit; 1 failed", reason: "exit code 1", next: never})},
+		{name: "exit: it takes too long", policy: once, rows: rows(boot(1),
+			row{ev: spawned(1)},
+			row{at: 30 * s, want: "SIGTERM 1#1; 1 stopping", reason: "not done within 30s"},
+			row{at: 31 * s, ev: exited(1, 0), want: "1#1 exit; 1 failed"})},
 		{name: "alive: READY is not asked for", policy: alive, rows: rows(boot(1),
 			row{ev: spawned(1), next: s},
 			row{ev: greeted(1), next: s},

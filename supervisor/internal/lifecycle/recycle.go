@@ -11,7 +11,7 @@ import (
 
 // recycle marks the process as due.
 func (p *proc) recycle(why string) {
-	if p.phase != serving {
+	if p.phase > serving { // it goes anyway
 		return
 	}
 	if p.due == "" {

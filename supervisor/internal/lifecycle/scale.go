@@ -110,6 +110,7 @@ func (p *pool) shrink() {
 		}
 		p.slots = p.slots[:len(p.slots)-1]
 		p.m.forget(s)
+		p.m.announce(s, s.generation, KindGone, "the slot is no more")
 		p.m.emit(Gone{s.id})
 	}
 	p.shrinking = false

@@ -14,6 +14,7 @@ type watch struct {
 	missed   int       // in a row
 	late     bool      // the sign that its watchdog wants
 	hung     bool
+	every    *time.Duration // between two signs, by the worker's own word; nil: as its policy says
 }
 
 // suspect: it has given no good sign when one was due.
@@ -32,9 +33,25 @@ func (p *proc) armPing(from time.Time) {
 
 // armWatch gives the worker until its next sign.
 func (p *proc) armWatch() {
-	if p.phase == serving && p.policy.Watchdog && p.policy.Beat > 0 {
-		p.watchBy = p.now().Add(p.policy.Beat)
+	if every := p.signs(); p.phase == serving && p.policy.Watchdog && every > 0 {
+		p.watchBy = p.now().Add(every)
 	}
+}
+
+// signs is the longest time between two signs that its watchdog wants; 0: it
+// wants none.
+func (p *proc) signs() time.Duration {
+	if p.every != nil && p.policy.Beat > 0 { // without a watchdog there is none to set
+		return *p.every
+	}
+	return p.policy.Beat
+}
+
+// watchedBy sets another time, which begins now.
+func (p *proc) watchedBy(every time.Duration) {
+	p.every = &every
+	p.watchBy = time.Time{}
+	p.armWatch()
 }
 
 // saidAlive: its watchdog has what it wants, for a while.
@@ -127,7 +144,7 @@ func (p *proc) fireWatch() {
 	if s.due(&p.watchBy) {
 		p.late = true
 		p.armWatch()
-		p.hang(fmt.Sprintf("no WATCHDOG=1 within %v", p.policy.Beat))
+		p.hang(fmt.Sprintf("no WATCHDOG=1 within %v", p.signs()))
 	}
 	if s.due(&p.pongBy) {
 		p.failed(fmt.Sprintf("no answer to a ping within %v", p.policy.PingTimeout),

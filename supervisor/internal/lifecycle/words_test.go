@@ -54,3 +54,18 @@ func TestAnnouncementsInWords(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
 }
+
+// A slot that goes is announced while it is still there.
+func TestGoneIsAnnounced(t *testing.T) {
+	m := New(func() float64 { return 0.5 })
+	for n := range 2 {
+		m.Add(Slot{"web", n + 1}, basic(), epoch)
+	}
+	m.Step(epoch, Boot{})
+	m.Step(epoch, resize(1, 1))
+	effects := m.Step(epoch, notSpawnedIn(2, 1))
+	n := len(effects)
+	if n < 2 || effects[n-1] != (Gone{Slot{"web", 2}}) || effects[n-2] != (Announce{Slot{"web", 2}, 1, KindGone, "the slot is no more"}) {
+		t.Errorf("%+v", effects)
+	}
+}

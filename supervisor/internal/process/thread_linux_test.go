@@ -2,16 +2,21 @@ package process
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/brood/supervisor/internal/shim"
 )
 
 // TestPdeathsigThread: PR_SET_PDEATHSIG fires when the thread that forked
@@ -315,4 +320,76 @@ func TestBusyProgramIsTriedAgain(t *testing.T) {
 		t.Fatalf("closed before the third try: %v after %d tries", err, tries)
 	}
 	p.discard(nil, false)
+}
+
+// stopper is a Table that stops each process as soon as it is forked.
+type stopper struct {
+	forked chan int
+	inside atomic.Int32
+}
+
+func (s *stopper) Fork(fork func() (int, error)) error {
+	s.inside.Add(1)
+	pid, err := fork()
+	if err == nil {
+		err = unix.Kill(pid, unix.SIGSTOP)
+	}
+	s.inside.Add(-1)
+	s.forked <- pid
+	return err
+}
+
+func (s *stopper) Reap(_ int, wait func()) { wait() }
+
+// A shim that hangs, as on a file system that does not answer, holds up neither
+// who reaps others nor the next start.
+func TestHungShimHoldsNobodyUp(t *testing.T) {
+	table := &stopper{forked: make(chan int, 1)}
+	spawner := NewSpawner(table)
+	defer spawner.Close()
+	shimmed := spec(t, "sleep", "1000")
+	shimmed.Attr.Umask = ptr(uint32(0o22))
+	for range 50 { // it may be quicker than its stop
+		started := make(chan *Process, 1)
+		go func() {
+			p, err := spawner.Start(shimmed)
+			if err != nil {
+				t.Error(err)
+			}
+			started <- p
+		}()
+		stuck := <-table.forked
+		caught := false
+		select {
+		case p := <-started:
+			started <- p
+		default:
+			if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", stuck)); err == nil && strings.HasPrefix(string(name), shim.Name) {
+				caught = true
+				if n := table.inside.Load(); n != 0 {
+					t.Error("the table is held while the shim hangs")
+				}
+				next := make(chan *Process, 1)
+				go func() {
+					p, err := spawner.Start(spec(t, "sleep", "1000"))
+					if err != nil {
+						t.Error(err)
+					}
+					next <- p
+				}()
+				<-table.forked
+				(<-next).discard(table, false)
+			}
+		}
+		if err := unix.Kill(stuck, unix.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		if p := <-started; p != nil {
+			p.discard(table, false)
+		}
+		if caught {
+			return
+		}
+	}
+	t.Error("no shim was caught")
 }
