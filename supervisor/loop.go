@@ -115,9 +115,19 @@ func (l *loop) take(in input) {
 		l.expect(in)
 	}
 	l.step(in.event)
+	l.changes.Add(structural(in.event))
 	if in.then != nil {
 		l.spawner.After(in.then)
 	}
+}
+
+// structural is 1 for what changes more of the board than the views of slots.
+func structural(ev lifecycle.Event) uint64 {
+	switch ev.(type) {
+	case lifecycle.Exited, lifecycle.AddPool, lifecycle.Resize, lifecycle.RemovePool, lifecycle.Reconfigure:
+		return 1
+	}
+	return 0
 }
 
 // refuse is the answer to a change of pools that came too late; nil: it fits.
@@ -251,6 +261,7 @@ func (l *loop) step(ev lifecycle.Event) {
 			pl.live.Store(p)
 		}
 		pl.view.Store(&v)
+		l.changes.Add(1)
 		pl.board.gate.changed()
 	})
 	// Who has asked for something is answered last, when all of it can be seen.
@@ -342,6 +353,7 @@ func (l *loop) remove(id lifecycle.Slot) {
 	delete(l.places, id)
 	b := pl.board
 	b.remove(id.N)
+	l.changes.Add(1)
 	if b.gone.Load() && len(*b.places.Load()) == 0 {
 		boards := slices.DeleteFunc(slices.Clone(l.boards()), func(o *board) bool { return o == b })
 		l.pools.Store(&boards)

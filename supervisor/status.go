@@ -108,6 +108,10 @@ func (s *Supervisor) Status() Status {
 	return st
 }
 
+// Changes counts what has changed in what Status tells, but for what moves by
+// itself: times, open commands, what the workers say and take.
+func (s *Supervisor) Changes() uint64 { return s.changes.Load() }
+
 // PoolNames are the pools there are.
 func (s *Supervisor) PoolNames() []string {
 	boards := s.boards()

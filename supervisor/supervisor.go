@@ -28,6 +28,7 @@ type Supervisor struct {
 	logs   logBell
 
 	sampled sampler
+	changes atomic.Uint64 // of what the board shows
 
 	inputs  chan input
 	beats   chan struct{} // unbuffered: taken by the loop when it comes round

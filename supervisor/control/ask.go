@@ -120,6 +120,7 @@ func (s *Server) do(c *caller, a ask, f func() error) error {
 		return s.counted(a.verb, err)
 	}
 	err := f()
+	s.lists.done.Add(1)
 	s.audited(c, a, err)
 	return s.counted(a.verb, err)
 }

@@ -86,14 +86,15 @@ func newAuditor(path string, required bool, log hclog.Logger) (*auditor, error) 
 	return a, nil
 }
 
-// line leaves one line, and returns when it is written, or that takes too long.
+// line leaves one line. Where lines are required it returns when that is written,
+// or takes too long; else it does not wait.
 // The target and the outcome may come from a client.
 func (a *auditor) line(c *caller, role Role, v verb, target, outcome, why string) {
 	l := auditLine{
 		At: stamp(time.Now()), UID: c.peer.UID, GID: c.peer.GID, PID: c.peer.PID, Role: role.String(), Verb: string(v),
 		Target: clipped(target), Outcome: clipped(outcome), Why: why, Socket: c.door, written: make(chan struct{}),
 	}
-	if !a.enqueue(l) || a.stuck() {
+	if !a.enqueue(l) || !a.required || a.stuck() {
 		return
 	}
 	timer := time.NewTimer(auditWait)

@@ -157,15 +157,13 @@ func (s *Server) doHealth(c *caller, target string, minReady int) (out api.Healt
 	return out, err
 }
 
-func (s *Server) status(r *request) error    { return answerWith(r, s.doStatus) }
-func (s *Server) listPools(r *request) error { return answerWith(r, s.doPools) }
-func (s *Server) listWorkers(r *request) error {
-	return answerWith(r, s.doWorkers)
-}
-func (s *Server) whoami(r *request) error    { return answerWith(r, s.doWhoami) }
-func (s *Server) version(r *request) error   { return answerWith(r, s.doVersion) }
-func (s *Server) onePool(r *request) error   { return answerOf(r, s.doPool) }
-func (s *Server) oneWorker(r *request) error { return answerOf(r, s.doWorker) }
+func (s *Server) status(r *request) error      { return listed(s, r, &s.lists.status, s.doStatus) }
+func (s *Server) listPools(r *request) error   { return listed(s, r, &s.lists.pools, s.doPools) }
+func (s *Server) listWorkers(r *request) error { return listed(s, r, &s.lists.workers, s.doWorkers) }
+func (s *Server) whoami(r *request) error      { return answerWith(r, s.doWhoami) }
+func (s *Server) version(r *request) error     { return answerWith(r, s.doVersion) }
+func (s *Server) onePool(r *request) error     { return answerOf(r, s.doPool) }
+func (s *Server) oneWorker(r *request) error   { return answerOf(r, s.doWorker) }
 
 // answerWith answers a page without parameters.
 func answerWith[T any](r *request, do func(*caller) (T, error)) error {

@@ -52,6 +52,7 @@ type Server struct {
 	cfg    Config
 	access atomic.Pointer[Access]
 	audit  *auditor
+	lists  lists
 	asked  asks
 	house  *house
 	http   *http.Server

@@ -1,0 +1,79 @@
+package control
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The lists of everything are the same for everybody who may see everything, so
+// what was made for one is given to the next: until something changes, or a moment
+// has passed, as uptime and the like move by themselves.
+
+// listAge is how old the figures in a list may be that move by themselves.
+const listAge = 100 * time.Millisecond
+
+type lists struct {
+	status, pools, workers keptList
+	done                   atomic.Uint64 // what was done through this server
+}
+
+// keptList is one of them, as it was last made.
+type keptList struct {
+	last atomic.Pointer[listText]
+	mu   sync.Mutex // held by who makes it anew
+}
+
+type listText struct {
+	changes, done uint64
+	at            time.Time
+	body          []byte
+}
+
+// get is the list as it is now; make makes it anew.
+func (l *keptList) get(changes, done uint64, make func() ([]byte, error)) ([]byte, error) {
+	now := time.Now()
+	fresh := func() []byte {
+		if t := l.last.Load(); t != nil && t.changes == changes && t.done == done && now.Sub(t.at) < listAge {
+			return t.body
+		}
+		return nil
+	}
+	if body := fresh(); body != nil {
+		return body, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if body := fresh(); body != nil { // another has made it meanwhile
+		return body, nil
+	}
+	body, err := make()
+	if err == nil {
+		l.last.Store(&listText{changes, done, time.Now(), body})
+	}
+	return body, err
+}
+
+// listed answers with a list, kept or made by do, which asks for the right.
+func listed[T any](s *Server, r *request, l *keptList, do func(*caller) (T, error)) error {
+	if !s.rights(r.caller).everywhere(r.verb) {
+		return answerWith(r, do)
+	}
+	if _, err := r.query(); err != nil {
+		return err
+	}
+	// What these count is seen by make, or newer.
+	body, err := l.get(s.cfg.Supervisor.Changes(), s.lists.done.Load(), func() ([]byte, error) {
+		out, err := do(r.caller)
+		if err != nil {
+			return nil, err
+		}
+		return mustJSON(out), nil
+	})
+	if err != nil {
+		return err
+	}
+	s.asked.note(r.verb, 0)
+	return r.send(http.StatusOK, "application/json", body)
+}

@@ -1,0 +1,84 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/brood/supervisor/control/api"
+)
+
+// TestKeptList: it is made anew when something has changed or was done, and after
+// a moment; many who ask at once have it made once; an error is not kept.
+func TestKeptList(t *testing.T) {
+	var l keptList
+	var made atomic.Int64
+	get := func(changes, done uint64) string {
+		body, err := l.get(changes, done, func() ([]byte, error) { return fmt.Append(nil, made.Add(1)), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(body)
+	}
+	for i, want := range []string{get(1, 1), get(1, 1), get(2, 1), get(2, 1), get(2, 2)} {
+		if got := []string{"1", "1", "2", "2", "3"}[i]; got != want {
+			t.Errorf("%d: %s, want %s", i, want, got)
+		}
+	}
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() { get(9, 9) })
+	}
+	wg.Wait()
+	if made.Load() != 4 {
+		t.Errorf("made %d times", made.Load())
+	}
+	l.last.Load().at = time.Now().Add(-listAge)
+	if get(9, 9) != "5" {
+		t.Error("an old one is given")
+	}
+	if _, err := l.get(10, 10, func() ([]byte, error) { return nil, errors.New("no") }); err == nil {
+		t.Error("no error")
+	}
+	if get(9, 9) != "5" {
+		t.Error("an error is kept")
+	}
+}
+
+// TestListsShowWhatWasDone: who has done something sees it in the lists at once.
+func TestListsShowWhatWasDone(t *testing.T) {
+	h := serveHere(t, Config{}, workers("web", 2))
+	for n := range uint64(20) {
+		h.ask("POST", "/v1/workers/web/1/commands/echo", "x")
+		if w := get[api.Workers](h, "/v1/workers").Workers; w[0].Served != n+1 {
+			t.Fatalf("after %d commands: %+v", n+1, w[0])
+		}
+	}
+	for i := range 5 {
+		h.ask("POST", "/v1/workers/web/2/restart?wait=1m", "")
+		if st := get[api.Status](h, "/v1/status"); st.Pools[0].Slots[1].Generation != uint64(i+2) || !st.Pools[0].Slots[1].Ready {
+			t.Fatalf("after %d restarts: %+v", i+1, st.Pools[0].Slots[1])
+		}
+	}
+	h.ask("POST", "/v1/pools/web/scale?workers=3&wait=1m", "")
+	if p := get[api.Pools](h, "/v1/pools").Pools; p[0].Workers != 3 || p[0].Ready != 3 {
+		t.Errorf("after the scaling: %+v", p)
+	}
+}
+
+// BenchmarkListOfWorkers is a list that has to be made each time.
+func BenchmarkListOfWorkers(b *testing.B) {
+	h := serveHere(b, Config{}, workers("web", 20))
+	c := &caller{peer: Peer{UID: 0, known: true}}
+	b.ReportAllocs()
+	for b.Loop() {
+		out, err := h.server.doWorkers(c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		mustJSON(out)
+	}
+}
