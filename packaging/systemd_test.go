@@ -98,7 +98,7 @@ func TestSocketUnit(t *testing.T) {
 	inode := m.do("stat -c %i /run/brood/control.sock")
 	wantIn(t, "the first call", m.do("brood health --wait 30s"), "web 2/2 ready")
 
-	const call = " brood --socket /run/brood/control.sock "
+	const call = " brood "
 	member := "setpriv --reuid=65534 --regid=65534 --groups=" + strings.TrimSpace(m.do("getent group brood | cut -d: -f3")) + call
 	stranger := "setpriv --reuid=65534 --regid=65534 --clear-groups" + call
 	wantIn(t, "a member", m.do(member+"whoami"), "viewer")

@@ -7,13 +7,26 @@ import (
 	"strconv"
 )
 
-// ResolvePath is the path of the control socket, given what --socket said: that,
-// or DefaultPath when it said nothing.
+// ResolvePath is the path of the control socket to call, given what --socket said:
+// that, or DefaultPath when it said nothing. A user who has no supervisor there
+// reaches the system's, root's, if there is one.
 func ResolvePath(flag string) string {
 	if flag != "" {
 		return flag
 	}
-	return DefaultPath()
+	own := DefaultPath()
+	if os.Getenv("BROOD_SOCKET") != "" || exists(own) {
+		return own
+	}
+	if system := defaultPath(func(string) string { return "" }, 0, runtime.GOOS); exists(system) {
+		return system
+	}
+	return own
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // DefaultPath is the path of the control socket when nobody names one. Server
