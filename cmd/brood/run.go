@@ -144,6 +144,7 @@ func (g *globals) run(f runFlags, file *config.File, announce ...func(socket str
 		Supervisor: sup, Version: versionText(), Access: access, Log: log.Named("control"),
 		Shutdown: func() { sup.Shutdown(false) }, Reload: reload,
 		Audit: file.Control.Audit, AuditRequired: file.Control.AuditRequired,
+		Limits: control.Limits{MaxConnections: file.Control.MaxConnections, MaxPerUser: file.Control.MaxPerUser},
 	})
 	if err != nil {
 		return &coded{exitUsage, err}

@@ -184,13 +184,14 @@ func (s *sockets) change(server *control.Server, c config.Control, log hclog.Log
 	}
 	c = c.WithDefaults()
 	if !sameFiles(c, s.opened) {
-		log.Warn("other control sockets, or another audit file, come into force at the next start")
+		log.Warn("other control sockets, limits of connections, or another audit file, come into force at the next start")
 	}
 	return func() { server.SetAccess(before) }, nil
 }
 
 func sameFiles(a, b config.Control) bool {
-	if len(a.Listen) != len(b.Listen) || a.Audit != b.Audit || a.AuditRequired != b.AuditRequired {
+	if len(a.Listen) != len(b.Listen) || a.Audit != b.Audit || a.AuditRequired != b.AuditRequired ||
+		a.MaxConnections != b.MaxConnections || a.MaxPerUser != b.MaxPerUser {
 		return false
 	}
 	for i := range a.Listen {

@@ -43,6 +43,9 @@ type Control struct {
 	Audit  string     // the file that changes are written down in. Empty: the log
 	// AuditRequired: changes are refused while they can't be written down.
 	AuditRequired bool
+	// MaxConnections is how many there may be at once, MaxPerUser how many of one
+	// user. Unset: 1024 and 256.
+	MaxConnections, MaxPerUser int
 }
 
 // Listener is one socket file.

@@ -198,6 +198,10 @@ var controlKeys = []key[Control]{
 		"The file that every change is written down in, one JSON object a line. Left out: the log."),
 	row("audit_required", "false", truth, func(c *Control, v bool) { c.AuditRequired = v },
 		"Whether changes are refused while they can't be written down."),
+	row("max_connections", "1024", whole(8, 0), func(c *Control, v int) { c.MaxConnections = v },
+		"How many connections there may be at once; a quarter of the open files allowed to the supervisor bounds it."),
+	row("max_per_user", "256", whole(1, 0), func(c *Control, v int) { c.MaxPerUser = v },
+		"How many connections one user may have at once; root and the supervisor's own user have no such limit."),
 }
 
 var listenKeys = []key[Listener]{
