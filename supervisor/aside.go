@@ -78,7 +78,7 @@ func (s *Supervisor) runAside(ctx context.Context, l *live, words []string, stdi
 	if err != nil {
 		return aside{}, err
 	}
-	env = append(append(env, identity(l.id)...), fmt.Sprintf("BROOD_PID=%d", l.proc.PID), "BROOD_SOCKET="+s.cfg.Socket, s.orphans.Env())
+	env = append(append(env, identity(l.id)...), fmt.Sprintf("BROOD_PID=%d", l.pid), "BROOD_SOCKET="+s.cfg.Socket, s.orphans.Env())
 	var pipes [3]*os.File // our ends
 	var theirs [3]*os.File
 	defer func() {

@@ -126,19 +126,19 @@ func (p Pool) Program() (string, error) {
 // startProcess starts the process of l with its ends of the pipes and of the
 // socketpair. Listening sockets come first, from descriptor 3 on, as
 // sd_listen_fds(3) demands.
-func (s *Supervisor) startProcess(l *live, out, errs, child *os.File) error {
+func (s *Supervisor) startProcess(l *live, out, errs, child *os.File) (*process.Process, error) {
 	p := l.launch.pool
 	attr, err := l.launch.attributes()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	extra, names, err := s.sockets.files(p)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	env, err := s.workerEnv(l, p, names, child)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	spec := process.Spec{
 		Command: p.Command, Dir: p.Dir, Env: env, Attr: attr,
@@ -146,12 +146,11 @@ func (s *Supervisor) startProcess(l *live, out, errs, child *os.File) error {
 	}
 	if p.Cgroup != (Cgroup{}) && s.cgroups != nil {
 		if err := l.enterCgroup(s.cgroups, &spec); err != nil {
-			return err
+			return nil, err
 		}
 		defer l.cgroupFD.Close()
 	}
-	l.proc, err = s.spawner.Start(spec)
-	return err
+	return s.spawner.Start(spec)
 }
 
 // workerEnv is the whole environment of a worker.

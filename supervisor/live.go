@@ -26,8 +26,9 @@ type live struct {
 	launch *launch // what it was spawned from
 	board  *board  // of its pool: what is in force there
 	place  *place  // its slot, which may have another process by now
-	proc   *process.Process
-	conn   *ipc.Conn
+	proc   handle
+	pid    int
+	conn   link
 	out    *capture.Stream
 	err    *capture.Stream
 
@@ -82,12 +83,9 @@ const (
 // spawn starts the process of id and posts what comes of it. It is run by the
 // spawner.
 func (s *Supervisor) spawn(id lifecycle.ID, from *launch, pl *place) {
-	l, err := s.startLive(id, from, pl)
-	if err != nil {
+	if _, err := s.sys.start(id, from, pl); err != nil {
 		s.post(lifecycle.SpawnFailed{ID: id, Err: "it could not be started: " + err.Error()}, nil)
-		return
 	}
-	s.attend(l)
 }
 
 // startLive makes the pipes and the socketpair, starts the process, and closes
@@ -115,8 +113,9 @@ func (s *Supervisor) startLive(id lifecycle.ID, from *launch, pl *place) (l *liv
 	if from.pool.Ready.When == ReadyNotify {
 		err = l.listenNotify(s.notifyDir)
 	}
+	var proc *process.Process
 	if err == nil {
-		err = s.startProcess(l, outEnd, errEnd, child)
+		proc, err = s.startProcess(l, outEnd, errEnd, child)
 	}
 	if err != nil {
 		parent.Close()
@@ -125,16 +124,18 @@ func (s *Supervisor) startLive(id lifecycle.ID, from *launch, pl *place) (l *liv
 		l.discard()
 		return nil, err
 	}
+	l.proc, l.pid = proc, proc.PID
 	l.out, l.err = out, errs
 	l.family = s.orphans.Family(l.origin())
 	if _, err = ipc.NewConn(parent, s.connConfig(l)); err != nil { // this end's HELLO is at fault
-		_ = l.proc.Signal(syscall.SIGKILL)
-		leaders.Reap(l.proc.PID, func() { _, _ = l.proc.Wait() })
+		_ = proc.Signal(syscall.SIGKILL)
+		leaders.Reap(l.pid, func() { _, _ = proc.Wait() })
 		l.discard()
 		out.Finish()
 		errs.Finish()
 		return nil, err
 	}
+	s.attend(l, proc)
 	return l, nil
 }
 
@@ -173,7 +174,7 @@ func (s *Supervisor) connConfig(l *live) ipc.Config {
 		Handler: s.cfg.Handler,
 		OnOpen: func(c *ipc.Conn) {
 			l.conn = c
-			s.post(lifecycle.Spawned{ID: l.id, PID: l.proc.PID}, l)
+			s.post(lifecycle.Spawned{ID: l.id, PID: l.pid}, l)
 		},
 		OnHello: func(ipc.Hello) { s.post(lifecycle.Greeted{ID: l.id}, l) },
 		OnReady: func() {
@@ -241,7 +242,7 @@ func (s *Supervisor) connClosed(l *live, err error) {
 
 // origin is what tells what comes from this process.
 func (l *live) origin() orphans.Origin {
-	o := orphans.Origin{Worker: l.id.Slot.String(), Generation: l.id.Generation, Leader: l.proc.PID}
+	o := orphans.Origin{Worker: l.id.Slot.String(), Generation: l.id.Generation, Leader: l.pid}
 	if l.cgroup != nil {
 		o.Cgroup = l.cgroup.Path()
 	}
@@ -249,7 +250,7 @@ func (l *live) origin() orphans.Origin {
 }
 
 // attend follows the process to its end.
-func (s *Supervisor) attend(l *live) {
+func (s *Supervisor) attend(l *live, proc *process.Process) {
 	s.matchLines(l)
 	s.keepLog(l)
 	for _, stream := range []*capture.Stream{l.out, l.err} {
@@ -262,7 +263,7 @@ func (s *Supervisor) attend(l *live) {
 		s.wg.Go(func() { l.notify.Run(func(m notify.Message) { s.notified(l, m) }) })
 	}
 	s.probe(l)
-	l.proc.OnExit(s.watched, leaders.Reap, func(exit process.Exit) { s.exited(l, exit) })
+	proc.OnExit(s.watched, leaders.Reap, func(exit process.Exit) { s.exited(l, exit) })
 }
 
 // exited reports the end of a process, with its last words. What it answered
@@ -270,16 +271,7 @@ func (s *Supervisor) attend(l *live) {
 // called by the goroutine that watches, and so does not wait.
 func (s *Supervisor) exited(l *live, exit process.Exit) {
 	close(l.gone)
-	l.out.Finish()
-	l.err.Finish()
-	if l.notify != nil {
-		l.notify.Close()
-	}
-	l.ended = &ExitStatus{Stderr: l.err.Tail()}
-	if l.cgroup != nil {
-		n, err := l.cgroup.OOMKills()
-		l.ended.OOM = err == nil && n > 0
-	}
+	l.ended = s.sys.last(l)
 	exited := input{event: lifecycle.Exited{ID: l.id, Code: exit.Code, Signal: exit.Signal, Core: exit.Core}, live: l}
 	// A stop is over when nothing is left; after a crash the next process comes
 	// first, and the loop has what is left seen to behind its start.
@@ -287,16 +279,32 @@ func (s *Supervisor) exited(l *live, exit process.Exit) {
 		exited.then = func() {
 			s.wg.Go(func() {
 				s.blame(l)
-				s.clearAfter(l)
+				s.sys.clear(l)
 			})
 		}
 		s.give(exited)
 		return
 	}
 	s.wg.Go(func() {
-		s.clearAfter(l)
+		s.sys.clear(l)
 		s.give(exited)
 	})
+}
+
+// lastWords is all that a process has printed, and whether its cgroup was out of
+// memory.
+func (l *live) lastWords() *ExitStatus {
+	l.out.Finish()
+	l.err.Finish()
+	if l.notify != nil {
+		l.notify.Close()
+	}
+	e := &ExitStatus{Stderr: l.err.Tail()}
+	if l.cgroup != nil {
+		n, err := l.cgroup.OOMKills()
+		e.OOM = err == nil && n > 0
+	}
+	return e
 }
 
 // clearAfter ends the connection of a process that has ended, and kills and tells

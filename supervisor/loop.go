@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"syscall"
@@ -50,7 +49,7 @@ type reply struct {
 func (s *Supervisor) loop() {
 	defer close(s.done)
 	l := &loop{
-		Supervisor: s, machine: lifecycle.New(rand.Float64), replies: map[uint64]reply{},
+		Supervisor: s, machine: lifecycle.New(s.sys.chance), replies: map[uint64]reply{},
 		places: map[lifecycle.Slot]*place{}, lives: map[lifecycle.ID]*live{}, versions: map[version]*launch{},
 	}
 	l.setUp()
@@ -117,7 +116,7 @@ func (l *loop) take(in input) {
 	l.step(in.event)
 	l.changes.Add(structural(in.event))
 	if in.then != nil {
-		l.spawner.After(in.then)
+		l.sys.after(in.then)
 	}
 }
 
@@ -240,7 +239,7 @@ func (l *loop) extend(b *board, n int) {
 // noteExit fills in what the shell knows of the end of a process.
 func (l *loop) noteExit(ev lifecycle.Exited, p *live) {
 	e := *p.ended
-	e.Generation, e.PID, e.Code, e.Signal, e.Core = ev.Generation, p.proc.PID, ev.Code, ev.Signal, ev.Core
+	e.Generation, e.PID, e.Code, e.Signal, e.Core = ev.Generation, p.pid, ev.Code, ev.Signal, ev.Core
 	e.At, e.Uptime = time.Now(), time.Since(p.started)
 	p.unexplained = ev.Signal == syscall.SIGKILL && !p.killed && !e.OOM
 	if pl := l.places[ev.Slot]; pl != nil {
@@ -318,14 +317,14 @@ func (l *loop) stopBegins(p *live) {
 	if p.stopAsked.Swap(true) || l.ending && l.cfg.Reaper {
 		return
 	}
-	l.wg.Go(p.family.Note)
+	l.wg.Go(func() { l.sys.note(p) })
 }
 
 // spawn has the process started by the version that it is to be of.
 func (l *loop) spawn(e lifecycle.Spawn) {
 	from := l.versions[version{e.Pool, e.Version}]
 	pl := l.places[e.Slot]
-	l.spawner.Do(func() { l.Supervisor.spawn(e.ID, from, pl) })
+	l.sys.do(func() { l.Supervisor.spawn(e.ID, from, pl) })
 }
 
 func (l *loop) settle(e lifecycle.Settled) {

@@ -38,7 +38,7 @@ func (s *Supervisor) watchMemory() {
 }
 
 func (s *Supervisor) recycleByMemory(l *live, limit int64) {
-	if rss := residentBytes(l.proc.PID); rss > limit {
+	if rss := residentBytes(l.pid); rss > limit {
 		s.post(lifecycle.Due{ID: l.id, Why: fmt.Sprintf("it holds %d MiB of memory", rss>>20)}, l)
 	}
 }

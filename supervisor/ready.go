@@ -83,9 +83,9 @@ func (s *Supervisor) notified(l *live, m notify.Message) {
 	if m.Status != nil {
 		l.status.Store(m.Status)
 	}
-	if m.MainPID != 0 && m.MainPID != l.proc.PID && !l.otherMain {
+	if m.MainPID != 0 && m.MainPID != l.pid && !l.otherMain {
 		l.otherMain = true
-		s.cfg.Log.Warn("it says that its main process is another; the one that was started stays the worker", "worker", l.id.String(), "pid", l.proc.PID, "said", m.MainPID)
+		s.cfg.Log.Warn("it says that its main process is another; the one that was started stays the worker", "worker", l.id.String(), "pid", l.pid, "said", m.MainPID)
 	}
 	if m.WatchdogEvery != nil {
 		s.post(lifecycle.WatchedBy{ID: l.id, Every: *m.WatchdogEvery}, l)

@@ -50,9 +50,9 @@ func TestNotifySaysMore(t *testing.T) {
 	say(notify.Message{Ready: true}, "")
 	say(notify.Message{Reloading: true, Status: &text}, text)
 	say(notify.Message{Ready: true}, text)
-	say(notify.Message{MainPID: l.proc.PID}, text)
+	say(notify.Message{MainPID: l.pid}, text)
 	say(notify.Message{MainPID: 1}, text)
-	if v, _ := l.place.current(); v.PID != l.proc.PID {
+	if v, _ := l.place.current(); v.PID != l.pid {
 		t.Errorf("its pid is %d", v.PID)
 	}
 

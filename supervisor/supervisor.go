@@ -43,6 +43,7 @@ type Supervisor struct {
 	lastVersion atomic.Uint64
 
 	oom     oomCounter
+	sys     system
 	sockets sockets
 	asides  asides
 	running context.Context // ends with the loop
@@ -82,6 +83,7 @@ func New(cfg Config) (*Supervisor, error) {
 		stopping: make(chan struct{}),
 		said:     make(chan func(), keptWords),
 	}
+	s.sys = s.operating()
 	s.declared.Store(&s.cfg.Pools)
 	s.running, s.stopped = context.WithCancel(context.Background())
 	s.sockets.open = map[string]*listen.Socket{}
@@ -100,12 +102,12 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	if !s.started.CompareAndSwap(nil, &now) {
 		return errors.New("supervisor: Run was called before")
 	}
-	if err := s.begin(); err != nil {
+	if err := s.sys.begin(); err != nil {
 		close(s.done)
-		return fmt.Errorf("supervisor: %w", errors.Join(err, s.end()))
+		return fmt.Errorf("supervisor: %w", errors.Join(err, s.sys.end()))
 	}
 	stop := context.AfterFunc(ctx, func() { s.Shutdown(false) })
-	s.wg.Go(s.watched.Run)
+	s.wg.Go(s.sys.watch)
 	s.wg.Go(s.watchMemory)
 	told := make(chan struct{})
 	go func() {
@@ -117,7 +119,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	s.stopped()
 	s.asides.end()
 	close(s.said)
-	err := s.end()
+	err := s.sys.end()
 	timer := time.NewTimer(lastWords)
 	defer timer.Stop()
 	select {
