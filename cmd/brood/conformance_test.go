@@ -60,6 +60,12 @@ func TestConformancePython(t *testing.T) {
 	passes(t, 0, strings.TrimSpace(string(python)), "../../examples/python/worker.py")
 }
 
+// Node can't take descriptors: six checks are of those.
+func TestConformanceNode(t *testing.T) {
+	need(t, "node")
+	passes(t, 6, "node", "../../examples/node/worker.js")
+}
+
 func TestConformanceUsage(t *testing.T) {
 	for line, want := range map[string]string{
 		"brood conformance":                                "which worker?",

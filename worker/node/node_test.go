@@ -1,0 +1,88 @@
+// Package node_test runs the tests of the Node.js worker library among Go's.
+package node_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// read lists what the tests depend on. Reading it here makes `go test` forget a
+// cached result when one of these changes.
+var read = []string{"*.js", "*.cjs", "*.ts", "*.json", "lib/*", "test/*", "../../docs/vectors/*.json"}
+
+func need(t *testing.T, program string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		t.Skipf("%s is not installed", program)
+	}
+}
+
+func TestNode(t *testing.T) {
+	need(t, "node")
+	for _, pattern := range read {
+		paths, err := filepath.Glob(pattern)
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("%s: nothing there, %v", pattern, err)
+		}
+		for _, path := range paths {
+			if _, err := os.ReadFile(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "--test", "test/")
+	cmd.WaitDelay = 5 * time.Second
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		t.Fatalf("the tests did not end in time:\n%s", out)
+	}
+	if err != nil || !bytes.Contains(out, []byte("session ping")) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// TestPack: what npm makes of it works where it is installed, both ways, without
+// a network.
+func TestPack(t *testing.T) {
+	need(t, "node")
+	need(t, "npm")
+	dir := t.TempDir()
+	run := func(program string, args ...string) string {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, program, args...)
+		cmd.Env = append(os.Environ(), "npm_config_offline=true", "npm_config_update_notifier=false", "npm_config_cache="+filepath.Join(dir, "cache"))
+		if program == "node" || args[0] == "install" {
+			cmd.Dir = dir
+		}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s %q: %v\n%s", program, args, err, out)
+		}
+		return string(out)
+	}
+	run("npm", "pack", "--pack-destination", dir)
+	if err := os.WriteFile(filepath.Join(dir, "package.json"), []byte(`{"private":true}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run("npm", "install", "--no-audit", "--no-fund", filepath.Join(dir, "brood-worker-1.0.0.tgz"))
+	for kind, script := range map[string]string{
+		"commonjs": `console.log(require('brood-worker').Worker.name)`,
+		"module":   `import {Worker} from 'brood-worker'; console.log(Worker.name)`,
+	} {
+		if out := run("node", "--input-type="+kind, "-e", script); out != "Worker\n" {
+			t.Errorf("%s: %q", kind, out)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "node_modules/brood-worker/index.d.ts")); err != nil {
+		t.Errorf("the types are not there: %v", err)
+	}
+}
