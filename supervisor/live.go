@@ -76,6 +76,8 @@ const (
 	// closing is how long a worker that has closed its connection may take to
 	// be seen to have exited, before it counts as having hung up.
 	closing = 100 * time.Millisecond
+	// aftermath is how often what crashed workers have left behind is looked for.
+	aftermath = 100 * time.Millisecond
 	// maxStatus bounds what is kept of a worker's own words, in bytes.
 	maxStatus = 256
 )
@@ -278,6 +280,7 @@ func (s *Supervisor) exited(l *live, exit process.Exit) {
 	if !l.stopAsked.Load() {
 		exited.then = func() {
 			s.wg.Go(func() {
+				s.letRestart()
 				s.blame(l)
 				s.sys.clear(l)
 			})
@@ -289,6 +292,17 @@ func (s *Supervisor) exited(l *live, exit process.Exit) {
 		s.sys.clear(l)
 		s.give(exited)
 	})
+}
+
+// letRestart puts off what is to be done about a crash besides the restart, so
+// that it is not in the way of that, and many crashes share a look at /proc.
+func (s *Supervisor) letRestart() {
+	timer := time.NewTimer(time.Until(time.Now().Truncate(aftermath).Add(aftermath)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.stopping:
+	}
 }
 
 // lastWords is all that a process has printed, and whether its cgroup was out of
