@@ -50,6 +50,11 @@ func (c *Conn) Call(ctx context.Context, command string, m Message) (Message, er
 	}
 }
 
+// CallInto is Call with buf for the answer's payload, if that has room for it.
+func (c *Conn) CallInto(ctx context.Context, command string, m Message, buf []byte) (Message, error) {
+	return c.Call(ctx, command, m)
+}
+
 // CallStream is Call for an answer that comes in pieces. piece is called for
 // each in order, on this goroutine; the next ones are held back while it runs,
 // at most 256 KiB of them here, the rest at the callee. Its error cancels the

@@ -14,6 +14,7 @@ import (
 
 // After the package, no goroutine and no descriptor is left over.
 func TestMain(m *testing.M) {
+	asChild()
 	flag.Parse()
 	if p, c, err := Pair(); err == nil { // the runtime's poller opens its own at the first use
 		p.Close()
