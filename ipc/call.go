@@ -3,25 +3,40 @@ package ipc
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 )
 
 // Calls of this end's.
 
-// pending is a call of ours. Its fields are guarded by Conn.mu.
+// pending is a call of ours. Its fields are guarded by Conn.mu. It is recycled
+// once the call is over and its caller has the answer.
 type pending struct {
 	command string
-	msg     *outgoing
+	streams bool // it is CallStream's, else the pieces are joined
+	msg     outgoing
+	buf     []byte        // for the answer's payload; nil once that is coming in
 	wake    chan struct{} // has room for one: something below has come
-	done    bool          // answer is there
+	done    bool          // the answer is there, or about to be: wake will tell
 	given   bool          // given up: its terminal frame is awaited, and nobody waits
 	answer  answer
-	stream  inflow
+	stream  *inflow // nil until a piece has come
 }
 
 type answer struct {
 	msg Message
 	err error
+}
+
+var pendings = sync.Pool{New: func() any { return &pending{wake: make(chan struct{}, 1)} }}
+
+func (p *pending) recycle() {
+	select {
+	case <-p.wake: // for pieces that were dropped
+	default:
+	}
+	*p = pending{wake: p.wake}
+	pendings.Put(p)
 }
 
 func (p *pending) signal() {
@@ -33,26 +48,36 @@ func (p *pending) signal() {
 
 // Call sends a command and waits for its outcome. ctx's deadline goes along,
 // and the callee is told when ctx ends first. Every error is a *[CallError].
-// m.Payload must not be written to again: some of a call that is given up may
-// still be sent after Call has returned. If the answer is streamed, its pieces
-// are put together and what else the callee tells on the way is dropped.
+// m.Payload must not be written to again if that is canceled or timeout: some
+// of the message may still be sent after Call has returned. If the answer is
+// streamed, its pieces are put together and what else the callee tells on the
+// way is dropped.
 func (c *Conn) Call(ctx context.Context, command string, m Message) (Message, error) {
-	id, p, err := c.begin(ctx, command, m, false)
+	return c.CallInto(ctx, command, m, nil)
+}
+
+// CallInto is Call that takes over buf for the answer's payload, or for a later
+// one's: who passes the payload it got at the last call does not allocate. buf
+// is not the caller's any more, whatever comes of the call.
+func (c *Conn) CallInto(ctx context.Context, command string, m Message, buf []byte) (Message, error) {
+	p, err := c.begin(ctx, command, m, buf, false)
 	if err != nil {
 		return Message{}, err
 	}
-	c.flush()
-	select {
-	case <-p.wake:
-		return p.answer.msg, p.answer.err
-	case <-ctx.Done():
-		return c.abandon(id, p, ctxCode(ctx))
+	if over := ctx.Done(); over == nil {
+		<-p.wake
+	} else {
+		select {
+		case <-p.wake:
+		case <-over:
+			return c.abandon(p, ctxCode(ctx))
+		}
 	}
-}
-
-// CallInto is Call with buf for the answer's payload, if that has room for it.
-func (c *Conn) CallInto(ctx context.Context, command string, m Message, buf []byte) (Message, error) {
-	return c.Call(ctx, command, m)
+	a := p.answer
+	if !p.given { // by the reader: it is still among the calls
+		p.recycle()
+	}
+	return a.msg, a.err
 }
 
 // CallStream is Call for an answer that comes in pieces. piece is called for
@@ -60,16 +85,15 @@ func (c *Conn) CallInto(ctx context.Context, command string, m Message, buf []by
 // at most 256 KiB of them here, the rest at the callee. Its error cancels the
 // call and is returned.
 func (c *Conn) CallStream(ctx context.Context, command string, m Message, piece func(Piece) error) (Message, error) {
-	id, p, err := c.begin(ctx, command, m, true)
+	p, err := c.begin(ctx, command, m, nil, true)
 	if err != nil {
 		return Message{}, err
 	}
-	c.flush()
 	for {
 		select {
 		case <-p.wake:
 		case <-ctx.Done():
-			return c.abandon(id, p, ctxCode(ctx))
+			return c.abandon(p, ctxCode(ctx))
 		}
 		for {
 			got, ok := c.takePiece(p)
@@ -77,18 +101,18 @@ func (c *Conn) CallStream(ctx context.Context, command string, m Message, piece 
 				break
 			}
 			if err := piece(got.Piece); err != nil {
-				if m, cerr := c.abandon(id, p, ErrCanceled); cerr == nil {
+				if m, cerr := c.abandon(p, ErrCanceled); cerr == nil {
 					m.CloseFiles()
 				}
 				return Message{}, err
 			}
-			c.grant(id, p, got.cost)
+			c.grant(p, got.cost)
 			if ctx.Err() != nil {
-				return c.abandon(id, p, ctxCode(ctx))
+				return c.abandon(p, ctxCode(ctx))
 			}
 		}
 		c.mu.Lock()
-		over := p.done && len(p.stream.queue) == 0
+		over := p.done && (p.stream == nil || len(p.stream.queue) == 0)
 		c.mu.Unlock()
 		if over {
 			return p.answer.msg, p.answer.err
@@ -96,22 +120,20 @@ func (c *Conn) CallStream(ctx context.Context, command string, m Message, piece 
 	}
 }
 
-// begin registers a call and queues its message.
-func (c *Conn) begin(ctx context.Context, command string, m Message, stream bool) (uint32, *pending, error) {
-	refuse := func(code Code, format string, args ...any) (uint32, *pending, error) {
-		return 0, nil, &CallError{Command: command, Code: code, Message: fmt.Sprintf(format, args...), Started: StartedNo}
-	}
+// begin registers a call and sends its message.
+func (c *Conn) begin(ctx context.Context, command string, m Message, buf []byte, streams bool) (*pending, error) {
 	if !ValidName(command) {
-		return refuse(ErrUnknownCommand, "a command's name is 1 to %d bytes of printable ASCII without spaces, got %q", maxName, command)
+		return nil, notBegun(command, ErrUnknownCommand, fmt.Sprintf("a command's name is 1 to %d bytes of printable ASCII without spaces, got %q", maxName, command))
 	}
 	select {
 	case <-c.greeted:
-	case <-c.ctx.Done():
-	case <-ctx.Done():
-		return refuse(ctxCode(ctx), "the peer has not said HELLO yet")
+	default:
+		if err := c.awaitHello(ctx, command); err != nil {
+			return nil, err
+		}
 	}
 	if ctx.Err() != nil {
-		return refuse(ctxCode(ctx), "the time was up before it was sent")
+		return nil, notBegun(command, ctxCode(ctx), "the time was up before it was sent")
 	}
 	var arg uint32
 	if deadline, ok := ctx.Deadline(); ok {
@@ -119,74 +141,101 @@ func (c *Conn) begin(ctx context.Context, command string, m Message, stream bool
 	}
 	fds, err := c.duplicates(m.Files)
 	if err != nil {
-		return refuse(ErrFailed, "%v", err)
+		return nil, notBegun(command, ErrFailed, err.Error())
+	}
+	p := pendings.Get().(*pending)
+	p.command, p.buf, p.streams = command, buf, streams
+	p.msg = outgoing{
+		Header: Header{Type: TypeCall, Arg: arg, NFDs: uint8(len(fds)), Codec: m.Codec}, name: command, payload: m.Payload, fds: fds,
 	}
 	c.mu.Lock()
-	var code Code
-	var text string
-	switch {
-	case c.err != nil:
-		code, text = ErrLost, fmt.Sprintf("the connection has ended: %v", c.err)
-	case m.Codec > CodecText:
-		code, text = ErrFailed, m.Codec.String()
-	case c.drained:
-		code, text = ErrUnavailable, "draining"
-	case len(m.Payload) > c.peer.MaxMessage:
-		code, text = ErrTooLarge, fmt.Sprintf("%d bytes, the peer accepts %d", len(m.Payload), c.peer.MaxMessage)
-	case len(fds) > c.peer.FDs:
-		code, text = ErrTooLarge, fmt.Sprintf("%d descriptors, the peer accepts %d", len(fds), c.peer.FDs)
-	case len(c.calls) >= min(c.peer.MaxInflight, maxOpen):
-		code, text = ErrOverloaded, fmt.Sprintf("%d calls are open, as many as the peer accepts", len(c.calls))
-	}
-	if code != "" {
+	if code, text := c.sendableCall(m); code != "" {
 		c.mu.Unlock()
 		closeFDs(fds)
-		return refuse(code, "%s", text)
+		p.recycle()
+		return nil, notBegun(command, code, text)
 	}
-	defer c.mu.Unlock()
-	for c.nextID == 0 || c.calls[c.nextID] != nil {
+	for c.nextID == 0 || c.calls.get(c.nextID) != nil {
 		c.nextID += 2
 	}
-	id := c.nextID
+	p.msg.ID = c.nextID
 	c.nextID += 2
-	p := &pending{
-		command: command, wake: make(chan struct{}, 1), stream: inflow{wanted: stream, credit: firstCredit},
-		msg: &outgoing{
-			Header: Header{Type: TypeCall, ID: id, Arg: arg, NFDs: uint8(len(fds)), Codec: m.Codec}, name: []byte(command), payload: m.Payload, fds: fds,
-		},
+	c.calls.put(p.msg.ID, p)
+	c.out.msgs.push(&p.msg)
+	led := c.lead()
+	c.mu.Unlock()
+	if led {
+		c.writeTogether()
 	}
-	c.calls[id] = p
-	c.out.msgs = append(c.out.msgs, p.msg)
-	return id, p, nil
+	return p, nil
+}
+
+func notBegun(command string, code Code, text string) *CallError {
+	return &CallError{Command: command, Code: code, Message: text, Started: StartedNo}
+}
+
+func (c *Conn) awaitHello(ctx context.Context, command string) error {
+	select {
+	case <-c.greeted:
+	case <-c.ctx.Done():
+	case <-ctx.Done():
+		return notBegun(command, ctxCode(ctx), "the peer has not said HELLO yet")
+	}
+	return nil
+}
+
+// sendableCall is why a call can't be sent now, or "". The caller holds mu.
+func (c *Conn) sendableCall(m Message) (code Code, text string) {
+	switch {
+	case c.err != nil:
+		return ErrLost, fmt.Sprintf("the connection has ended: %v", c.err)
+	case m.Codec > CodecText:
+		return ErrFailed, m.Codec.String()
+	case c.drained:
+		return ErrUnavailable, "draining"
+	case len(m.Payload) > c.peer.MaxMessage:
+		return ErrTooLarge, fmt.Sprintf("%d bytes, the peer accepts %d", len(m.Payload), c.peer.MaxMessage)
+	case len(m.Files) > c.peer.FDs:
+		return ErrTooLarge, fmt.Sprintf("%d descriptors, the peer accepts %d", len(m.Files), c.peer.FDs)
+	case c.calls.n >= min(c.peer.MaxInflight, maxOpen):
+		return ErrOverloaded, fmt.Sprintf("%d calls are open, as many as the peer accepts", c.calls.n)
+	}
+	return "", ""
 }
 
 // abandon gives a call up, unless its answer is there already: it is withdrawn
 // if nothing of it was sent, else the callee is told and the entry stays until
 // its terminal frame comes.
-func (c *Conn) abandon(id uint32, p *pending, code Code) (Message, error) {
+func (c *Conn) abandon(p *pending, code Code) (Message, error) {
 	c.mu.Lock()
 	unseen := p.stream.drop()
 	if p.done {
 		c.mu.Unlock()
 		closePieces(unseen)
+		if !p.streams {
+			<-p.wake
+		}
 		return p.answer.msg, p.answer.err
 	}
 	e := &CallError{Command: p.command, Code: code}
-	fds := c.giveUp(id, p, e)
+	fds := c.giveUp(p, e)
+	led := c.lead()
 	c.mu.Unlock()
 	closeFDs(fds)
 	closePieces(unseen)
-	c.flush()
+	if led {
+		c.write()
+	}
 	return Message{}, e
 }
 
 // giveUp does the work of abandon and fills e in. It returns what is to be
 // closed. The caller holds mu.
-func (c *Conn) giveUp(id uint32, p *pending, e *CallError) (fds []int) {
+func (c *Conn) giveUp(p *pending, e *CallError) (fds []int) {
 	p.given = true
 	switch {
-	case c.out.withdraw(p.msg):
-		delete(c.calls, id)
+	case c.out.withdraw(&p.msg):
+		c.calls.remove(p.msg.ID)
 		e.Started = StartedNo
 		e.Message = "given up before it was sent"
 		return p.msg.fds
@@ -195,54 +244,62 @@ func (c *Conn) giveUp(id uint32, p *pending, e *CallError) (fds []int) {
 		e.Message = "given up while it was being sent"
 	default:
 		e.Message = "given up; the worker was told, but may still be at it"
-		c.out.urgent = Header{Type: TypeCancel, ID: id}.append(c.out.urgent)
+		c.out.urgent = Header{Type: TypeCancel, ID: p.msg.ID}.append(c.out.urgent)
 	}
-	if p.stream.begun {
+	if p.stream != nil {
 		e.Started = StartedYes
 	}
 	return nil
 }
 
-// finish delivers a call's terminal frame.
-func (c *Conn) finish(id uint32, a answer) *breach {
+// finish delivers a call's terminal frame. own says that the payload is not in
+// the reader's buffer. It is only called by the reader.
+func (c *Conn) finish(id uint32, a answer, own bool) *breach {
 	c.mu.Lock()
 	br := c.answerable(id)
-	p := c.calls[id]
-	if br != nil || p == nil { // nil: the connection has ended
+	p := c.calls.get(id)
+	if br == nil {
+		c.calls.remove(id)
+	}
+	if br != nil || p == nil || p.given { // nil: the connection has ended
 		c.mu.Unlock()
 		a.msg.CloseFiles()
 		return br
 	}
-	delete(c.calls, id)
-	if p.given {
+	p.done = true
+	c.woke++
+	if p.streams { // done means settled to CallStream
+		defer c.mu.Unlock()
+	} else {
 		c.mu.Unlock()
-		a.msg.CloseFiles()
-		return nil
+	}
+	if !own {
+		a.msg.Payload = append(p.buf[:0], a.msg.Payload...)
 	}
 	p.settle(a, c.maxMessage)
-	c.mu.Unlock()
 	return nil
 }
 
-// settle gives a call its outcome. The caller holds mu.
+// settle gives a call that is done its outcome; p may be gone then. The caller
+// is the reader, or holds mu.
 func (p *pending) settle(a answer, maxMessage int) {
 	if e, ok := a.err.(*CallError); ok {
 		e.Command = p.command
-		if p.stream.begun { // whatever it says: a piece has been seen
+		if p.stream != nil { // whatever it says: a piece has been seen
 			e.Started = StartedYes
 		}
 	}
-	if a.err == nil && p.stream.joined.any {
+	if a.err == nil && p.stream != nil && p.stream.joined.any {
 		a = p.stream.join(a.msg, maxMessage)
 	}
-	p.answer, p.done = a, true
+	p.answer = a
 	p.signal()
 }
 
 // answerable checks that an answer to id may come: its call was sent whole and
 // was not answered. The caller holds mu.
 func (c *Conn) answerable(id uint32) *breach {
-	if p := c.calls[id]; c.err == nil && (p == nil || !p.msg.whole) {
+	if p := c.calls.get(id); c.err == nil && (p == nil || !p.msg.whole) {
 		return broke("answer", 8, "an answer to call %d, which is not open", id)
 	}
 	return nil
@@ -263,5 +320,5 @@ func lost(p *pending, cause error) *CallError {
 func (c *Conn) Open() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.calls)
+	return c.calls.n
 }

@@ -280,7 +280,7 @@ func TestIDsWrapAround(t *testing.T) {
 		p.greet(Hello{})
 		c.mu.Lock()
 		c.nextID = ids[0]
-		c.calls[ids[1]+2] = &pending{msg: &outgoing{whole: true}} // 3 or 4, from the last round
+		c.calls.put(ids[1]+2, &pending{msg: outgoing{whole: true}}) // 3 or 4, from the last round
 		c.mu.Unlock()
 		for _, id := range ids {
 			o := calling(within(t), c, "x", Message{})

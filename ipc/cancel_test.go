@@ -74,7 +74,7 @@ func queued(t *testing.T, c *Conn, n int) {
 	eventually(t, "messages wait", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return len(c.out.msgs) == n
+		return c.out.msgs.len() == n
 	})
 }
 
@@ -222,7 +222,7 @@ func TestRefuseWhileTheLastAnswerIsWritten(t *testing.T) {
 	eventually(t, "the writer has the answer", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return len(c.serving) == 0
+		return c.serving.n == 0
 	})
 	idle := c.Refuse()
 	notYet(t, idle, "the answer is not written")

@@ -58,7 +58,7 @@ func TestDeath(t *testing.T) {
 			eventually(t, "the call is written", func() bool {
 				c.mu.Lock()
 				defer c.mu.Unlock()
-				return c.calls[1] != nil && c.calls[1].msg.whole && !c.out.writing
+				return c.calls.get(1) != nil && c.calls.get(1).msg.whole && !c.out.writing
 			})
 			p.write(call(4, "x", nil))
 			<-started
@@ -131,7 +131,7 @@ func TestRefuseAndThePeerGoes(t *testing.T) {
 			return cond()
 		}
 	}
-	eventually(t, "the writer has the answer", state(func() bool { return len(c.serving) == 0 }))
+	eventually(t, "the writer has the answer", state(func() bool { return c.serving.n == 0 }))
 	p.f.Close()
 	eventually(t, "the write has failed", state(func() bool { return c.out.failed != nil }))
 	idle := c.Refuse()

@@ -57,9 +57,19 @@ func (a *arrivals) close() {
 	a.fds = nil
 }
 
-// receive reads into b, and descriptors into a.
-func (a *arrivals) receive(fd int, b []byte) (n int, br *breach, err error) {
-	n, oobn, flags, _, err := unix.Recvmsg(fd, b, a.control[:unix.CmsgSpace(maxFDs*4)], recvFlags)
+// receive reads into bufs, and descriptors into a. Where none are taken the
+// system closes those that come.
+func (a *arrivals) receive(fd int, bufs [][]byte, taken bool) (n int, br *breach, err error) {
+	var control []byte
+	if taken {
+		control = a.control[:unix.CmsgSpace(maxFDs*4)]
+	}
+	var oobn, flags int
+	if len(bufs) == 1 {
+		n, oobn, flags, _, err = unix.Recvmsg(fd, bufs[0], control, recvFlags)
+	} else {
+		n, oobn, flags, _, err = unix.RecvmsgBuffers(fd, bufs, control, recvFlags)
+	}
 	if err != nil {
 		return 0, nil, err
 	}
@@ -75,7 +85,7 @@ func (a *arrivals) receive(fd int, b []byte) (n int, br *breach, err error) {
 			return n, broke("fds", 0, "control data that can't be read: %v", perr), nil
 		}
 	}
-	if flags&unix.MSG_CTRUNC != 0 {
+	if taken && flags&unix.MSG_CTRUNC != 0 {
 		return n, broke("fds", 0, "more descriptors than one frame may have, or than this process can hold"), nil
 	}
 	return n, nil, nil

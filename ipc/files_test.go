@@ -125,7 +125,10 @@ func TestFilesOfWhatFails(t *testing.T) {
 	files := []*os.File{f, f, f}
 	with := Message{Files: files}
 
-	s, w := connect(t, Config{Hello: taking(16)}, Config{Hello: Hello{FDs: 2, MaxInflight: 1}, Handler: blockUntilDone})
+	s, w := connect(t, Config{Hello: taking(16)}, Config{Hello: Hello{FDs: 2, MaxInflight: 1}, Handler: func(ctx context.Context, c *Call) (Message, error) {
+		c.CloseFiles()
+		return blockUntilDone(ctx, c)
+	}})
 	_, err := s.Call(within(t), "too many", with)
 	wantCode(t, err, ErrFailed, StartedNo)
 	ctx, cancel := context.WithCancel(within(t))
@@ -349,7 +352,7 @@ func TestFilesBetweenPings(t *testing.T) {
 		n := 0
 		for n == 0 {
 			control(t, p.f, func(fd int) (err error) {
-				if n, _, err = a.receive(fd, buf[len(buf):len(buf)+4096]); err == unix.EAGAIN {
+				if n, _, err = a.receive(fd, [][]byte{buf[len(buf):len(buf)+4096]}, true); err == unix.EAGAIN {
 					err = nil
 				}
 				return err

@@ -102,7 +102,7 @@ func TestUnreadAnswersAreBounded(t *testing.T) {
 		eventually(t, "the call is answered or refused", func() bool { n, _ := c.Inflight(); return n == 0 })
 	}
 	c.mu.Lock()
-	waiting := len(c.out.msgs)
+	waiting := c.out.msgs.len()
 	c.mu.Unlock()
 	// A batch of five is with the writer, eight more may wait.
 	if n := started.Load(); n > 20 || waiting > 8 {

@@ -105,12 +105,16 @@ type Header struct {
 
 // append adds h's 20 bytes to b.
 func (h Header) append(b []byte) []byte {
-	b = append(b, Magic, Version, byte(h.Type), byte(h.Flags))
-	b = binary.BigEndian.AppendUint32(b, h.Length)
-	b = binary.BigEndian.AppendUint32(b, h.ID)
-	b = binary.BigEndian.AppendUint32(b, h.Arg)
-	b = binary.BigEndian.AppendUint16(b, h.NLen)
-	return append(b, h.NFDs, byte(h.Codec))
+	n := len(b)
+	b = append(b, make([]byte, HeaderSize)...)
+	p := b[n : n+HeaderSize]
+	p[0], p[1], p[2], p[3] = Magic, Version, byte(h.Type), byte(h.Flags)
+	binary.BigEndian.PutUint32(p[4:], h.Length)
+	binary.BigEndian.PutUint32(p[8:], h.ID)
+	binary.BigEndian.PutUint32(p[12:], h.Arg)
+	binary.BigEndian.PutUint16(p[16:], h.NLen)
+	p[18], p[19] = h.NFDs, byte(h.Codec)
+	return b
 }
 
 // Frame is one frame. Name and Payload may alias the buffer they were read
@@ -225,12 +229,19 @@ func parseFrame(b []byte, chunk uint32) (Frame, int, *breach) {
 	}
 	n := HeaderSize + int(h.Length)
 	f := Frame{Header: h, Name: b[HeaderSize : HeaderSize+int(h.NLen)], Payload: b[HeaderSize+int(h.NLen) : n]}
-	for i, c := range f.Name {
-		if c < 0x21 || c > 0x7E {
-			return Frame{}, 0, broke("name", HeaderSize+i, "a name is printable ASCII without spaces, got 0x%02X", c)
-		}
+	if br := checkName(f.Name); br != nil {
+		return Frame{}, 0, br
 	}
 	return f, n, nil
+}
+
+func checkName(name []byte) *breach {
+	for i, c := range name {
+		if c < 0x21 || c > 0x7E {
+			return broke("name", HeaderSize+i, "a name is printable ASCII without spaces, got 0x%02X", c)
+		}
+	}
+	return nil
 }
 
 // earlyBreach refuses what can't become a frame before a whole header is

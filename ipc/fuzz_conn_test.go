@@ -119,8 +119,8 @@ func checkFuzzedEnd(t *testing.T, c *Conn, n int) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.partial.buf) > n || c.out.urgent != nil || c.out.msgs != nil || c.calls != nil {
-		t.Fatalf("the connection has ended and holds %d bytes of a message, %d to write, calls %v", len(c.partial.buf), len(c.out.urgent), c.calls)
+	if len(c.partial.buf) > n || c.out.urgent != nil || c.out.msgs.len() != 0 || c.calls.n != 0 {
+		t.Fatalf("the connection has ended and holds %d bytes of a message, %d to write, %d calls", len(c.partial.buf), len(c.out.urgent), c.calls.n)
 	}
 }
 

@@ -14,7 +14,7 @@ func offeredAndParked(t *testing.T, c *Conn, id uint32, offered bool) {
 	eventually(t, "the writer waits in the middle of its batch", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		p := c.calls[id]
+		p := c.calls.get(id)
 		return p != nil && p.msg.begun && p.msg.offered == offered
 	})
 }

@@ -36,10 +36,9 @@ const (
 // cost is what a DATA takes of the credit.
 func cost(nlen, payload, fds int) int { return HeaderSize + nlen + payload + fdCost*fds }
 
-// inflow is what has come of a call's stream. It is guarded by Conn.mu.
+// inflow is what has come of a call's stream: there is one once a piece has
+// come, and so the call has started. It is guarded by Conn.mu.
 type inflow struct {
-	wanted bool  // by CallStream; else the pieces are joined
-	begun  bool  // a piece has come, so the call has started
 	credit int   // that the callee has left
 	owed   int   // consumed and not granted again
 	queue  []due // pieces that wait for CallStream
@@ -58,6 +57,9 @@ type due struct {
 
 // drop forgets what waits and returns it.
 func (s *inflow) drop() []due {
+	if s == nil {
+		return nil
+	}
 	queue := s.queue
 	s.queue, s.joined.buf = nil, nil
 	return queue
@@ -95,7 +97,6 @@ func (c *Conn) acceptData(f Frame) *breach {
 	if unused {
 		Message{Files: files}.CloseFiles()
 	}
-	c.flush()
 	return br
 }
 
@@ -105,30 +106,34 @@ func (c *Conn) addPiece(f Frame, files []*os.File) (br *breach, unused bool) {
 	if br := c.answerable(f.ID); br != nil {
 		return br, true
 	}
-	p := c.calls[f.ID]
+	p := c.calls.get(f.ID)
 	if p == nil { // the connection has ended
 		return nil, true
 	}
-	s, n := &p.stream, cost(len(f.Name), len(f.Payload), len(files))
+	if p.stream == nil {
+		p.stream = &inflow{credit: firstCredit}
+	}
+	s, n := p.stream, cost(len(f.Name), len(f.Payload), len(files))
 	if n > s.credit {
 		return broke("credit", 4, "a DATA that costs %d, call %d has %d left", n, f.ID, s.credit), true
 	}
 	s.credit -= n
-	s.begun = true
 	switch {
 	case p.given:
 		return nil, true
-	case s.wanted:
+	case p.streams:
 		s.queue = append(s.queue, due{Piece{string(f.Name), Message{f.Codec, bytes.Clone(f.Payload), files}}, n})
 		p.signal()
+		c.woke++
 		return nil, false
 	case len(f.Name) == 0 && len(s.joined.buf)+len(f.Payload) > c.maxMessage:
 		e := tooMuch(c.maxMessage)
-		c.giveUp(f.ID, p, e)
+		c.giveUp(p, e)
 		e.Message, e.Command = tooMuch(c.maxMessage).Message, p.command
 		s.drop()
 		p.answer, p.done = answer{err: e}, true
 		p.signal()
+		c.woke++
 		return nil, true
 	case len(f.Name) == 0:
 		if !s.joined.any {
@@ -158,10 +163,10 @@ func (c *Conn) credit(id uint32, s *inflow, n int) *breach {
 func (c *Conn) takePiece(p *pending) (due, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	q := p.stream.queue
-	if len(q) == 0 {
+	if p.stream == nil || len(p.stream.queue) == 0 {
 		return due{}, false
 	}
+	q := p.stream.queue
 	d := q[0]
 	q[0] = due{}
 	p.stream.queue = q[1:]
@@ -169,10 +174,11 @@ func (c *Conn) takePiece(p *pending) (due, bool) {
 }
 
 // grant returns the credit of a piece that CallStream's caller has dealt with.
-func (c *Conn) grant(id uint32, p *pending, n int) {
+func (c *Conn) grant(p *pending, n int) {
+	id := p.msg.ID
 	c.mu.Lock()
 	if c.err == nil && !p.done {
-		c.credit(id, &p.stream, n) // no room: the peer will be granted it with a later piece's
+		c.credit(id, p.stream, n) // no room: the peer will be granted it with a later piece's
 	}
 	c.mu.Unlock()
 	c.flush()
@@ -182,7 +188,7 @@ func (c *Conn) grant(id uint32, p *pending, n int) {
 func (c *Conn) acceptWindow(f Frame) *breach {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.serving[f.ID]
+	s := c.serving.get(f.ID)
 	if s == nil { // it has crossed the terminal frame
 		return nil
 	}
@@ -199,9 +205,9 @@ func (c *Conn) acceptWindow(f Frame) *breach {
 // Send sends a piece ahead of the answer. It waits until the caller takes it,
 // and fails when ctx, which is the handler's, ends first. The piece is copied.
 func (call *Call) Send(ctx context.Context, p Piece) error {
-	c, s := call.conn, call.serving
+	c := call.conn
 	switch {
-	case s == nil:
+	case c == nil:
 		return fmt.Errorf("ipc: Send: this call was not received from a connection")
 	case p.Name != "" && !ValidName(p.Name):
 		return fmt.Errorf("ipc: a piece's name %q: up to %d bytes of printable ASCII without spaces", p.Name, maxName)
@@ -217,17 +223,19 @@ func (call *Call) Send(ctx context.Context, p Piece) error {
 	if err != nil {
 		return err
 	}
-	out := &outgoing{Header: Header{Type: TypeData, ID: s.id, NFDs: uint8(len(fds)), Codec: p.Codec}, name: []byte(p.Name), payload: bytes.Clone(p.Payload), fds: fds}
-	if err := c.queuePiece(ctx, s, out); err != nil {
+	out := &outgoing{Header: Header{Type: TypeData, NFDs: uint8(len(fds)), Codec: p.Codec}, name: p.Name, payload: bytes.Clone(p.Payload), fds: fds}
+	if err := c.queuePiece(ctx, call, out); err != nil {
 		closeFDs(fds)
 		return err
 	}
-	c.flush()
+	if !call.inline {
+		c.flush()
+	}
 	return nil
 }
 
 // queuePiece waits for credit, and for room in the outbox.
-func (c *Conn) queuePiece(ctx context.Context, s *serving, out *outgoing) error {
+func (c *Conn) queuePiece(ctx context.Context, call *Call, out *outgoing) error {
 	n := cost(len(out.name), len(out.payload), len(out.fds))
 	for {
 		if ctx.Err() != nil {
@@ -235,11 +243,12 @@ func (c *Conn) queuePiece(ctx context.Context, s *serving, out *outgoing) error 
 		}
 		c.mu.Lock()
 		var more chan struct{}
+		s := call.serving
 		switch {
 		case c.err != nil || c.out.failed != nil:
 			c.mu.Unlock()
 			return &CallError{Code: ErrLost, Message: "the connection has ended", Started: StartedYes}
-		case s.answered:
+		case s == nil:
 			c.mu.Unlock()
 			return fmt.Errorf("ipc: a piece after the answer")
 		case s.credit < int64(n):
@@ -249,12 +258,13 @@ func (c *Conn) queuePiece(ctx context.Context, s *serving, out *outgoing) error 
 		default:
 			s.credit -= int64(n)
 			c.out.data += n
-			c.out.msgs = append(c.out.msgs, out)
+			out.ID = s.id
+			c.out.msgs.push(out)
 			c.mu.Unlock()
 			return nil
 		}
 		c.mu.Unlock()
-		if s.inline {
+		if call.inline {
 			return &CallError{Code: ErrOverloaded, Message: "the caller takes no more for now, and an inline handler can't wait", Started: StartedYes}
 		}
 		select {

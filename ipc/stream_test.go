@@ -170,7 +170,7 @@ func TestSendWaitsForCredit(t *testing.T) {
 		eventually(t, "Send waits", func() bool {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			return c.serving[1] != nil && c.serving[1].granted != nil
+			return c.serving.get(1) != nil && c.serving.get(1).granted != nil
 		})
 		if n := sent.Load(); n != fit {
 			t.Fatalf("%d pieces were sent, %d fit", n, fit)
