@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Config is how one end behaves. The functions are called one at a time by the
@@ -116,6 +118,9 @@ func NewConn(f *os.File, cfg Config) (*Conn, error) {
 		maxInflight: cfg.Hello.MaxInflight,
 		chunk:       uint32(cfg.Hello.Chunk),
 	}
+	if cfg.Role == Worker {
+		raw.Control(func(fd uintptr) { c.spell.prepare(int(fd)) })
+	}
 	c.sender.try, c.reading.try = c.trySend, c.tryRead
 	c.nextID = uint32(cfg.Role) // supervisor 1, 3, 5 …; worker 2, 4, 6 …
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
@@ -188,6 +193,9 @@ func (c *Conn) end(cause error) {
 	for _, call := range atWork {
 		call.ctx.end(context.Canceled)
 	}
+	c.raw.Control(func(fd uintptr) { // a reader that waits in the kernel is woken
+		unix.Shutdown(int(fd), unix.SHUT_RD)
+	})
 	c.file.Close()
 }
 

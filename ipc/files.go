@@ -21,6 +21,7 @@ type arrivals struct {
 	files []*os.File // of the frame at hand
 
 	control [128]byte // more than CmsgSpace of maxFDs
+	vector  vector
 }
 
 // claim gives the frame that begins at offset at what it declares.
@@ -59,17 +60,12 @@ func (a *arrivals) close() {
 
 // receive reads into bufs, and descriptors into a. Where none are taken the
 // system closes those that come.
-func (a *arrivals) receive(fd int, bufs [][]byte, taken bool) (n int, br *breach, err error) {
+func (a *arrivals) receive(fd int, bufs [][]byte, taken bool, readFlags int) (n int, br *breach, err error) {
 	var control []byte
 	if taken {
 		control = a.control[:unix.CmsgSpace(maxFDs*4)]
 	}
-	var oobn, flags int
-	if len(bufs) == 1 {
-		n, oobn, flags, _, err = unix.Recvmsg(fd, bufs[0], control, recvFlags)
-	} else {
-		n, oobn, flags, _, err = unix.RecvmsgBuffers(fd, bufs, control, recvFlags)
-	}
+	n, oobn, flags, err := a.vector.receive(fd, bufs, control, readFlags)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -352,7 +352,7 @@ func TestFilesBetweenPings(t *testing.T) {
 		n := 0
 		for n == 0 {
 			control(t, p.f, func(fd int) (err error) {
-				if n, _, err = a.receive(fd, [][]byte{buf[len(buf):len(buf)+4096]}, true); err == unix.EAGAIN {
+				if n, _, err = a.receive(fd, [][]byte{buf[len(buf) : len(buf)+4096]}, true, recvFlags); err == unix.EAGAIN {
 					err = nil
 				}
 				return err

@@ -221,18 +221,24 @@ func (c *Conn) fill() (int, error) {
 
 // tryRead reads once.
 func (c *Conn) tryRead(fd uintptr) bool {
+	flags := recvFlags
 	if c.busy {
 		c.busy = false
-		c.spell.linger(int(fd))
+		flags = c.spell.flags()
 	}
 	held := c.in.buf != nil
 	c.in.get()
 	for {
-		c.n, c.br, c.reading.err = c.receive(int(fd))
+		c.n, c.br, c.reading.err = c.receive(int(fd), flags)
 		switch c.reading.err {
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
+			if flags != recvFlags {
+				c.spell.inVain()
+				flags = recvFlags
+				continue // the poller tells only of what comes after this
+			}
 			if !held {
 				c.in.put()
 			}
@@ -244,19 +250,15 @@ func (c *Conn) tryRead(fd uintptr) bool {
 
 // receive reads into the message that is being read straight to where it
 // belongs, and the buffer.
-func (c *Conn) receive(fd int) (n int, br *breach, err error) {
+func (c *Conn) receive(fd, flags int) (n int, br *breach, err error) {
 	buf := (*c.in.buf)[c.in.w:]
 	a := &c.partial
 	if a.missing > 0 {
 		c.both[0], c.both[1] = a.buf[len(a.buf):len(a.buf)+a.missing], buf[:beyond]
-		return c.arrived.receive(fd, c.both[:], c.cfg.Hello.FDs > 0)
-	}
-	if c.cfg.Hello.FDs == 0 { // what comes unasked is closed by the system
-		n, err = unix.Read(fd, buf)
-		return n, nil, err
+		return c.arrived.receive(fd, c.both[:], c.cfg.Hello.FDs > 0, flags)
 	}
 	c.both[0] = buf
-	return c.arrived.receive(fd, c.both[:1], true)
+	return c.arrived.receive(fd, c.both[:1], c.cfg.Hello.FDs > 0, flags)
 }
 
 // acceptWithFiles acts on one frame and closes those of its descriptors that

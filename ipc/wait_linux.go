@@ -6,34 +6,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Waiting for the peer's next words. When they usually come soon, the reader
-// waits for them in the kernel, on its own thread, for a moment: that is two
-// system calls and a round of the scheduler less than the runtime's poller
-// takes.
+// Waiting for the peer's next words. A worker has one connection: while calls
+// come one upon the other its reader waits for the next in the kernel, on its
+// own thread, for a moment. That is three system calls and a round of the
+// scheduler less than the runtime's poller takes, which waits at other times,
+// and in supervisors, whose connections are many.
 
-// moment is how long that is. The thread may keep its P meanwhile, so it is no
-// longer than others can well wait.
-const moment = 50 * time.Microsecond
+// moment is how long that is; the kernel rounds it up to its tick.
+const moment = time.Millisecond
 
 // badLuck is how often it is not tried again after it was in vain.
 const badLuck = 16
 
 // spell knows whether waiting is worth it. It belongs to the reader.
 type spell struct {
-	pause int // so often it is not tried
-	fds   [1]unix.PollFd
-	time  unix.Timespec
+	possible bool
+	pause    int // so often it is not tried
 }
 
-// linger waits for a moment for something to read, if that is worth it.
-func (s *spell) linger(fd int) {
-	if s.pause > 0 {
-		s.pause--
-		return
-	}
-	s.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-	s.time = unix.NsecToTimespec(int64(moment))
-	if n, err := unix.Ppoll(s.fds[:], &s.time, nil); n == 0 && err == nil {
-		s.pause = badLuck
-	}
+// prepare makes waiting possible on the worker's end, which is its own to
+// change.
+func (s *spell) prepare(fd int) {
+	tv := unix.NsecToTimeval(int64(moment))
+	s.possible = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv) == nil && unix.SetNonblock(fd, false) == nil
 }
+
+// flags are those of the next read: it may wait, or not.
+func (s *spell) flags() int {
+	switch {
+	case !s.possible:
+		return recvFlags
+	case s.pause > 0:
+		s.pause--
+		return recvFlags
+	}
+	return recvFlags &^ unix.MSG_DONTWAIT
+}
+
+func (s *spell) inVain() { s.pause = badLuck }

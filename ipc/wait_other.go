@@ -2,8 +2,9 @@
 
 package ipc
 
-// spell is for systems whose poll(2) can't wait for less than a millisecond:
-// the runtime's poller waits.
+// spell is for Linux alone.
 type spell struct{}
 
-func (*spell) linger(int) {}
+func (*spell) prepare(int) {}
+func (*spell) flags() int  { return recvFlags }
+func (*spell) inVain()     {}

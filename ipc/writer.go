@@ -141,10 +141,11 @@ func (c *Conn) writeFailed(err error) {
 
 // sender is the writer's part of a Conn.
 type sender struct {
-	b    *batch
-	wait bool
-	err  error
-	try  func(fd uintptr) bool // made once: it would be allocated at each use
+	b      *batch
+	vector vector
+	wait   bool
+	err    error
+	try    func(fd uintptr) bool // made once: it would be allocated at each use
 }
 
 // send writes the rest of b. Without wait it stops at EAGAIN.
@@ -167,7 +168,11 @@ func (c *Conn) trySend(fd uintptr) bool {
 		return true
 	}
 	for b.next < len(b.parts) {
-		n, err := sendParts(int(fd), b.parts[b.next:], b.fds)
+		var rights []byte
+		if len(b.fds) > 0 {
+			rights = unix.UnixRights(b.fds...)
+		}
+		n, err := c.sender.vector.send(int(fd), b.parts[b.next:], rights, sendFlags)
 		switch err {
 		case nil:
 			b.took(n)
@@ -183,17 +188,6 @@ func (c *Conn) trySend(fd uintptr) bool {
 		}
 	}
 	return true
-}
-
-func sendParts(fd int, parts [][]byte, fds []int) (int, error) {
-	var rights []byte
-	if len(fds) > 0 {
-		rights = unix.UnixRights(fds...)
-	}
-	if len(parts) == 1 {
-		return unix.SendmsgN(fd, parts[0], rights, nil, sendFlags)
-	}
-	return unix.SendmsgBuffers(fd, parts, rights, nil, sendFlags)
 }
 
 // offer marks the rest of b as offered. False: the connection has ended, and
