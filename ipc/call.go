@@ -266,6 +266,7 @@ func (c *Conn) finish(id uint32, a answer, own bool) *breach {
 		a.msg.CloseFiles()
 		return br
 	}
+	c.out.letGo(&p.msg)
 	p.done = true
 	c.woke++
 	if p.streams { // done means settled to CallStream

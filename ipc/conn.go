@@ -177,6 +177,7 @@ func (c *Conn) end(cause error) {
 	fds := c.out.drop()
 	c.settleIdle()
 	calls.each(func(_ uint32, p *pending) {
+		c.out.letGo(&p.msg)
 		if !p.given {
 			p.done = true
 			p.settle(answer{err: lost(p, cause)}, 0)

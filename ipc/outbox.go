@@ -15,6 +15,7 @@ type outbox struct {
 	many    bool          // the last batch had several messages
 	writing bool          // somebody is the writer
 	failed  error         // the peer takes nothing more; set once, nothing is written after
+	current *batch        // the writer's, for its starts; nil while there is none
 }
 
 // outgoing is a message, or frames that keep their place among them, on its way
@@ -32,6 +33,7 @@ type outgoing struct {
 	whole   bool     // its last frame was taken into a batch; payload is nil
 	offered bool     // the peer may have some of it: it is not false while a system call could take its first byte
 	cancel  bool     // a CANCEL follows its last frame
+	start   int      // where in the current batch's starts it is, if it is there
 }
 
 // queue is a list that is added to at its end and mostly taken from its front.
@@ -147,11 +149,11 @@ type cut struct {
 	payload []byte
 }
 
-// start is where in a batch a call begins. Its entry may since be another's.
+// start is where in a batch a call begins. Unlike the rest of a batch it is
+// guarded by Conn.mu: a call may be over before the writer is.
 type start struct {
 	at int
-	id uint32
-	m  *outgoing
+	m  *outgoing // nil once it is over
 }
 
 // largePayload is from how many bytes on a payload is not copied into a batch.
@@ -172,7 +174,7 @@ func (b *batch) reset() {
 func (b *batch) mark(offered bool) {
 	b.offered = offered
 	for _, s := range b.starts {
-		if s.at >= b.sent && s.m.ID == s.id {
+		if s.at >= b.sent && s.m != nil {
 			s.m.offered = offered
 		}
 	}
@@ -203,6 +205,14 @@ func (o *outbox) fill(b *batch) {
 	o.many = n > 1
 	b.assemble()
 	b.mark(true)
+	o.current = b
+}
+
+// letGo has the writer forget m, which is about to be another call's.
+func (o *outbox) letGo(m *outgoing) {
+	if b := o.current; b != nil && m.start < len(b.starts) && b.starts[m.start].m == m {
+		b.starts[m.start].m = nil
+	}
 }
 
 // move moves m's next frame into b.
@@ -218,7 +228,8 @@ func (o *outbox) move(m *outgoing, b *batch) {
 	if !m.begun {
 		m.begun = true
 		if m.Type == TypeCall {
-			b.starts = append(b.starts, start{b.size, m.ID, m})
+			m.start = len(b.starts)
+			b.starts = append(b.starts, start{b.size, m})
 		}
 	}
 	b.frame(m)

@@ -107,7 +107,7 @@ func (c *Conn) nextBatch(b *batch) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil || c.out.empty() {
-		c.out.writing = false
+		c.out.writing, c.out.current = false, nil
 		c.settleIdle()
 		return false
 	}
@@ -127,7 +127,7 @@ func (c *Conn) writeFailed(err error) {
 	c.mu.Lock()
 	fds := c.out.drop()
 	c.out.failed = cause
-	c.out.writing = false
+	c.out.writing, c.out.current = false, nil
 	c.mu.Unlock()
 	closeFDs(fds)
 	if err != unix.EPIPE && err != unix.ECONNRESET {

@@ -79,7 +79,7 @@ func TestRequestFiles(t *testing.T) {
 func TestHandleInline(t *testing.T) {
 	w := Worker{MaxInflight: 2}
 	h := hold(&w)
-	w.HandleInline("quick", "", func(_ context.Context, r *Request) (any, error) { return r.Text(), nil })
+	w.HandleInline("quick", "", func(_ context.Context, c *ipc.Call) (ipc.Message, error) { return ipc.Text(string(c.Plain())), nil })
 	f := supervise(t, context.Background(), &w)
 	f.call("hold", ipc.Message{})
 	receive(t, "the command", h.begun)

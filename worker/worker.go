@@ -69,7 +69,7 @@ type Worker struct {
 
 	commands []ipc.CommandInfo
 	handlers map[string]Handler
-	inline   map[string]bool
+	inline   map[string]ipc.Handler
 	conn     *ipc.Conn
 	self     Self
 	status   atomic.Pointer[string]
@@ -104,13 +104,14 @@ func (w *Worker) Handle(name, help string, h Handler) {
 // goroutine of its own: it is run by what reads the connection, and while it
 // runs no ping is answered and no other command begun. So it must not wait for
 // anything: no lock that is held for long, no file, no network, no call. Its
-// ctx ends with the connection only.
-func (w *Worker) HandleInline(name, help string, h Handler) {
-	w.Handle(name, help, h)
+// ctx ends with the connection only, and the call and its payload are valid
+// until it returns. It allocates nothing but what h does.
+func (w *Worker) HandleInline(name, help string, h ipc.Handler) {
+	w.Handle(name, help, func(ctx context.Context, r *Request) (any, error) { return h(ctx, r.call) })
 	if w.inline == nil {
-		w.inline = map[string]bool{}
+		w.inline = map[string]ipc.Handler{}
 	}
-	w.inline[name] = true
+	w.inline[name] = h
 }
 
 // Run is Start, Ready and Wait.
@@ -143,7 +144,7 @@ func (w *Worker) Start() error {
 			PID: os.Getpid(), SDK: "brood-go/" + version(), Commands: w.commands, MaxInflight: w.MaxInflight, FDs: maxFiles,
 		},
 		Handler: w.serve,
-		Inline:  func(command string) bool { return w.inline[command] },
+		Inline:  func(command string) bool { return w.inline[command] != nil },
 		Pong:    w.pong,
 		OnDrain: w.beginDrain,
 	})
@@ -279,6 +280,13 @@ func (w *Worker) pong() ipc.Pong {
 
 // serve is the connection's handler.
 func (w *Worker) serve(ctx context.Context, c *ipc.Call) (ipc.Message, error) {
+	if h := w.inline[c.Command]; h != nil {
+		m, err := h(ctx, c)
+		if err != nil {
+			err = wireError(err)
+		}
+		return m, err
+	}
 	h := w.handlers[c.Command]
 	if h == nil {
 		c.CloseFiles()

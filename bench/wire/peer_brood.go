@@ -64,6 +64,10 @@ func newBrood(command string) (*brood, error) {
 		m, err := conn.Call(context.Background(), command, ipc.Bytes(payload))
 		return m.Payload, err
 	}
+	b.reuse = func(payload, last []byte) ([]byte, error) {
+		m, err := conn.CallInto(context.Background(), command, ipc.Bytes(payload), last)
+		return m.Payload, err
+	}
 	return b, nil
 }
 
@@ -75,7 +79,7 @@ func (b *brood) ping() error {
 func broodChild([]string) error {
 	w := worker.Worker{MaxInflight: inflight}
 	echo := func(_ context.Context, r *worker.Request) (any, error) { return r.Message, nil }
-	w.HandleInline("echo", "", echo)
+	w.HandleInline("echo", "", func(_ context.Context, c *ipc.Call) (ipc.Message, error) { return c.Message, nil })
 	w.Handle("echo-goroutine", "", echo)
 	err := w.Run(context.Background())
 	if errors.Is(err, worker.ErrSupervisorGone) || errors.Is(err, syscall.EPIPE) {
