@@ -82,7 +82,7 @@ type callers struct {
 	// reuse is call that may put the answer where the last one was, for peers
 	// whose API has that; else nil.
 	reuse func(payload, last []byte) ([]byte, error)
-	pid  int
+	pid   int
 }
 
 func (c callers) child() int { return c.pid }
