@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,10 +25,6 @@ import (
 func init() {
 	if os.Getenv(actorVariable) == "worker" {
 		actWorker()
-		os.Exit(0)
-	}
-	if os.Getenv(actorVariable) == "ask" {
-		actAsk(os.Args[1:])
 		os.Exit(0)
 	}
 }
@@ -258,62 +253,4 @@ func until(t testing.TB, what string, ok func() bool) {
 			t.Fatalf("waited in vain for %s", what)
 		}
 	}
-}
-
-// answer is what another user was answered.
-type answer struct {
-	Status  int
-	Refused string // the connection was
-	Body    string
-}
-
-func (a answer) code() string {
-	var p api.Problem
-	_ = json.Unmarshal([]byte(a.Body), &p)
-	return p.Code
-}
-
-// actAsk sends one request, as who it is, and prints the answer.
-func actAsk(args []string) {
-	path, method, page, body := args[0], args[1], args[2], args[3]
-	var a answer
-	defer func() { json.NewEncoder(os.Stdout).Encode(a) }()
-	c := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", path)
-	}}}
-	req, err := http.NewRequest(method, "http://brood"+page, strings.NewReader(body))
-	if err != nil {
-		a.Refused = err.Error()
-		return
-	}
-	resp, err := c.Do(req)
-	if err != nil {
-		a.Refused = err.Error()
-		return
-	}
-	b, _ := io.ReadAll(resp.Body)
-	a.Status, a.Body = resp.StatusCode, string(b)
-}
-
-// as sends a request as another user.
-func (h *here) as(who *syscall.Credential, method, page, body string) (a answer) {
-	h.t.Helper()
-	return askAs(h.t, who, h.path, method, page, body)
-}
-
-func askAs(t testing.TB, who *syscall.Credential, path, method, page, body string) (a answer) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to run a process as another user")
-	}
-	p := start(t.(*testing.T), who, "ask", path, method, page, body)
-	if err := json.Unmarshal([]byte(p.hear()), &a); err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-// someone is a caller with these ids; the first gid is the effective one.
-func someone(uid uint32, gids ...uint32) *syscall.Credential {
-	return &syscall.Credential{Uid: uid, Gid: gids[0], Groups: gids[1:]}
 }
