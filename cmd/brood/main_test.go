@@ -216,3 +216,13 @@ func wantIn(t testing.TB, where, text, want string) {
 		t.Errorf("%s: got %q, want it to contain %q", where, text, want)
 	}
 }
+
+// until waits for what must come to be.
+func until(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("still not so that %s", what)
+		}
+	}
+}

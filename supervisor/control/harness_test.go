@@ -18,7 +18,6 @@ import (
 
 	"example.com/brood/ipc"
 	"example.com/brood/supervisor"
-	"example.com/brood/supervisor/control/api"
 	"example.com/brood/worker"
 )
 

@@ -72,16 +72,6 @@ func (a *abused) flat(t *testing.T) {
 	until(t, "descriptors are closed", func() bool { return countFDs(t, a.server) <= a.fds })
 }
 
-// until waits for what must come to be.
-func until(t testing.TB, what string, f func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still not so that %s", what)
-		}
-	}
-}
-
 // ended reads c until the other end hangs up, which it must.
 func ended(t testing.TB, c net.Conn) string {
 	t.Helper()
