@@ -363,3 +363,55 @@ func TestAuditRequired(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusedChangesNothing: each thing that a caller may not do, asked in each
+// tongue, leaves all as it was.
+func TestRefusedChangesNothing(t *testing.T) {
+	need(t, "curl", "socat")
+	s, _ := configured(t, ruled)
+	look := func() string {
+		r := as(t, root, s.socket, `curl -s --unix-socket $BROOD_SOCKET http://b/v1/events; curl -s --unix-socket $BROOD_SOCKET http://b/v1/workers | grep -oE '"(pid|generation|commands_total|state)":[^,]*'`)
+		return r.stdout
+	}
+	before := look()
+	for _, u := range []who{stranger, monitor} {
+		r := as(t, u, s.socket, `for page in v1/pools/web/restart v1/pools/web/stop v1/workers/web/1/stop 'v1/pools/web/scale?workers=1' v1/pools/web/commands/echo v1/workers/db/1/commands/echo \
+			'v1/pools/*/commands/echo?all=true' v1/reload v1/upgrade v1/shutdown v1/workers/web/1/ping echo nosuch
+		do curl -s -o /dev/null -w '%{http_code} ' -X POST --unix-socket $BROOD_SOCKET "http://b/$page"; done
+		printf 'restart web\nstop web/1\nscale web 1\n@web echo\n@* echo\nreload\nshutdown\n' | socat -t30 - UNIX-CONNECT:$BROOD_SOCKET | grep -c denied`)
+		if want := strings.Repeat("403 ", 13) + "7\n"; r.stdout != want {
+			t.Errorf("uid %d: got %q, want %q", u.uid, r.stdout, want)
+		}
+	}
+	if after := look(); after != before {
+		t.Errorf("before\n%s\nafter\n%s", before, after)
+	}
+}
+
+// TestSecurityPage: every test that docs/security.md promises is there.
+func TestSecurityPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var source strings.Builder
+	for _, glob := range []string{"*_test.go", "../../supervisor/control/*_test.go"} {
+		files, _ := filepath.Glob(glob)
+		for _, f := range files {
+			b, _ := os.ReadFile(f)
+			source.Write(b)
+		}
+	}
+	n := 0
+	for _, word := range strings.FieldsFunc(string(page), func(r rune) bool { return strings.ContainsRune(" `|,\n", r) }) {
+		if strings.HasPrefix(word, "Test") {
+			n++
+			if !strings.Contains(source.String(), "\nfunc "+word+"(t *testing.T)") {
+				t.Errorf("there is no %s", word)
+			}
+		}
+	}
+	if n < 14 {
+		t.Errorf("the page names %d tests", n)
+	}
+}

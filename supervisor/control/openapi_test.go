@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -352,5 +351,31 @@ func TestOpenAPIPage(t *testing.T) {
 			t.Errorf("If-None-Match: %s: %d and %d bytes", match, status, len(body))
 		}
 	}
-	_ = fmt.Sprint()
+}
+
+// TestKindsOfEvents: those that there are are those that the API, the page and its
+// document speak of.
+func TestKindsOfEvents(t *testing.T) {
+	source, err := os.ReadFile("../internal/lifecycle/events.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []string
+	for _, m := range regexp.MustCompile(`(?m)^\tKind\w+ +Kind = "(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+		kinds = append(kinds, m[1])
+		if !bytes.Contains(pageFile, []byte(`"`+m[1]+`"`)) {
+			t.Errorf("the status page does not listen for %s", m[1])
+		}
+		if !bytes.Contains(doc, []byte("`"+m[1]+"`")) {
+			t.Errorf("docs/api.md does not speak of %s", m[1])
+		}
+	}
+	field := schemas(t)["Event"].(object)["properties"].(object)["kind"].(object)
+	if got := field["enum"].([]string); !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(kinds))) || len(kinds) < 9 {
+		t.Errorf("package api knows %v, there are %v", got, kinds)
+	}
 }

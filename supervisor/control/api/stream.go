@@ -9,7 +9,7 @@ type Event struct {
 	At         string `json:"at"`
 	Target     string `json:"target"` // web/2
 	Generation uint64 `json:"generation"`
-	Kind       string `json:"kind"` // state | exit | suspect | hung | responsive | kill | beside | swap | rollout
+	Kind       string `json:"kind"` // state | exit | suspect | hung | responsive | kill | beside | swap | rollout | gone
 	Text       string `json:"text"` // for people; of a state it begins with the state
 }
 
