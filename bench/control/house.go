@@ -266,8 +266,10 @@ frontend web
 	if err := h.start("haproxy", "-W", "-S", socket, "-f", config); err != nil {
 		return err
 	}
-	version, _, _ := strings.Cut(output("haproxy", "-v"), "\n")
-	h.notes["HAProxy"] = version
+	h.notes["HAProxy"] = "unknown version"
+	if words := strings.Fields(output("haproxy", "-v")); len(words) > 2 { // HAProxy version 2.6.12-… date
+		h.notes["HAProxy"] = words[2]
+	}
 	const most = 10 // the master's command line takes no more
 	h.served[listRequest] = append(h.served[listRequest],
 		served{"HAProxy `show proc`, `prompt` (10 clients at most)", dialPrompt(socket, "show proc", "> "), most})

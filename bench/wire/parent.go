@@ -76,23 +76,21 @@ func after(ms int) time.Time { return time.Now().Add(time.Duration(ms) * time.Mi
 
 var errEcho = errors.New("what came back is not what was sent")
 
-// callers drives a link on which any number of goroutines may call at once.
+// callers drives a link on which any number of goroutines may call at once. A
+// call may take its caller's last answer over as room for the next one.
 type callers struct {
-	call func(payload []byte) ([]byte, error)
-	// reuse is call that may put the answer where the last one was, for peers
-	// whose API has that; else nil.
-	reuse func(payload, last []byte) ([]byte, error)
-	pid   int
+	call func(payload, last []byte) ([]byte, error)
+	pid  int
 }
 
 func (c callers) child() int { return c.pid }
 
-func (c callers) echo(payload []byte) error {
-	back, err := c.call(payload)
+func (c callers) echo(payload, last []byte) ([]byte, error) {
+	back, err := c.call(payload, last)
 	if err == nil && len(back) != len(payload) {
 		err = errEcho
 	}
-	return err
+	return back, err
 }
 
 func (c callers) drive(payload []byte, n int, until time.Time) (int64, error) {
@@ -108,11 +106,7 @@ func (c callers) drive(payload []byte, n int, until time.Time) (int64, error) {
 			var back []byte
 			for first := true; first || !stop.Load(); first = false {
 				var err error
-				if c.reuse != nil {
-					back, err = c.reuse(payload, back)
-				} else {
-					back, err = c.call(payload)
-				}
+				back, err = c.call(payload, back)
 				if err == nil && (len(back) != len(payload) || first && !bytes.Equal(back, payload)) {
 					err = errEcho
 				}

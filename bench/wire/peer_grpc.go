@@ -55,8 +55,8 @@ var (
 	grpcServerLimits = []grpc.ServerOption{grpc.MaxRecvMsgSize(math.MaxInt32), grpc.MaxSendMsgSize(math.MaxInt32)}
 )
 
-func grpcCall(conn *grpc.ClientConn) func([]byte) ([]byte, error) {
-	return func(payload []byte) ([]byte, error) {
+func grpcCall(conn *grpc.ClientConn) func(payload, last []byte) ([]byte, error) {
+	return func(payload, _ []byte) ([]byte, error) {
 		var out wrapperspb.BytesValue
 		err := conn.Invoke(context.Background(), echoMethod, wrapperspb.Bytes(payload), &out)
 		return out.GetValue(), err

@@ -52,7 +52,7 @@ func openPlugin() (link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pluginLink{callers{pid: cmd.Process.Pid, call: call.(func([]byte) ([]byte, error))}, client}, nil
+	return pluginLink{callers{pid: cmd.Process.Pid, call: call.(func(payload, last []byte) ([]byte, error))}, client}, nil
 }
 
 // pluginLink has to be closed: a plugin does not notice that its host is gone.

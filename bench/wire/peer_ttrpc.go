@@ -19,7 +19,7 @@ func openTTRPC() (link, error) {
 		return nil, err
 	}
 	client := ttrpc.NewClient(conn)
-	return callers{pid: cmd.Process.Pid, call: func(payload []byte) ([]byte, error) {
+	return callers{pid: cmd.Process.Pid, call: func(payload, _ []byte) ([]byte, error) {
 		var out wrapperspb.BytesValue
 		err := client.Call(context.Background(), "bench.Echo", "Echo", wrapperspb.Bytes(payload), &out)
 		return out.GetValue(), err

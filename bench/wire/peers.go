@@ -16,7 +16,8 @@ type peer struct {
 	key  string // in flags and files
 	max  int    // bytes of a message; 0: any
 	// pings: small requests beside big ones are measured, too. It multiplexes.
-	pings bool
+	pings    bool
+	pingOnly bool // and nothing else
 
 	// A peer in Go is this program again, as parent and as child.
 	open  func() (link, error)
@@ -37,6 +38,7 @@ var peers = []peer{
 	{name: "bare Go", key: "bare", open: openBare, serve: bareChild},
 	{name: "brood", key: "brood", pings: true, open: openBrood, serve: broodChild},
 	{name: "brood, a goroutine a call", key: "broodgo", open: openBroodGoroutine, serve: broodChild},
+	{name: "brood, the ping of an idle worker beside it", key: "broodother", pings: true, pingOnly: true, open: openBroodOther, serve: broodChild},
 	{name: "net/rpc", key: "netrpc", pings: true, open: openNetRPC, serve: netRPCChild},
 	{name: "ttrpc", key: "ttrpc", open: openTTRPC, serve: ttrpcChild, max: 1 << 20}, // its limit is 4 MiB
 	{name: "gRPC", key: "grpc", pings: true, open: openGRPC, serve: grpcChild},

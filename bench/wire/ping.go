@@ -15,10 +15,13 @@ import (
 // that a program can send, so theirs is a call of 16 bytes.
 
 // pinger is a link that can send a ping beside its calls.
-type pinger interface{ ping() error }
+type pinger interface {
+	ping() error
+	echo(payload, last []byte) ([]byte, error)
+}
 
 func (c callers) ping() error {
-	_, err := c.call(make([]byte, 16))
+	_, err := c.call(make([]byte, 16), nil)
 	return err
 }
 
@@ -43,11 +46,12 @@ func pingRun(l link, idle, full time.Duration) (string, error) {
 	big := make([]byte, bigSize)
 	var stop atomic.Bool
 	flow := make(chan error, bigCallers)
-	call := l.(interface{ echo([]byte) error }).echo
 	for range bigCallers {
 		go func() {
+			var back []byte
 			for !stop.Load() {
-				if err := call(big); err != nil {
+				var err error
+				if back, err = p.echo(big, back); err != nil {
 					flow <- err
 					return
 				}

@@ -114,7 +114,7 @@ func (b *bench) wire(pinned bool) error {
 	if len(todo) == 0 {
 		return nil
 	}
-	pairs, err := b.start(pinned, func(peer) bool { return true })
+	pairs, err := b.start(pinned, func(p peer) bool { return !p.pingOnly })
 	if err != nil {
 		return err
 	}

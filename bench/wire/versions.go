@@ -16,7 +16,7 @@ func version(p peer) string {
 		return module("google.golang.org/grpc")
 	case "plugin":
 		return module("github.com/hashicorp/go-plugin")
-	case "bare", "brood", "broodgo", "netrpc":
+	case "bare", "brood", "broodgo", "broodother", "netrpc":
 		return runtime.Version()
 	}
 	out, err := exec.Command(p.needs, "--version").Output()
@@ -24,6 +24,9 @@ func version(p peer) string {
 		return "unknown"
 	}
 	line, _, _ := strings.Cut(string(out), "\n")
+	if p.needs == "gcc" { // gcc (who built it) 12.2.0
+		return "gcc " + line[strings.LastIndexByte(line, ' ')+1:]
+	}
 	return line
 }
 

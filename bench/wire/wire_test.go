@@ -39,6 +39,9 @@ func TestEveryPeerIsMeasured(t *testing.T) {
 	for _, c := range results.Wire {
 		for _, p := range peers {
 			pt, ok := c.Peers[p.key]
+			if p.pingOnly {
+				continue
+			}
 			if note := results.Peers[p.name]; note == "left out: "+p.needs+": "+errMissing.Error() {
 				continue
 			}

@@ -19,6 +19,7 @@ var Peers = []Peer{
 	{"bare", "bare Go", true, "c2"},
 	{"brood", "brood", false, "c0"},
 	{"broodgo", "brood, a goroutine a call", false, "c9"},
+	{"broodother", "brood, the ping of an idle worker beside it", false, "c7"},
 	{"netrpc", "net/rpc", false, "c3"},
 	{"ttrpc", "ttrpc", false, "c4"},
 	{"grpc", "gRPC", false, "c5"},
