@@ -346,6 +346,8 @@ func (w *world) lateWord(p *simProcess) {
 		lifecycle.SaidReady{ID: id}, lifecycle.Greeted{ID: id}, lifecycle.Ponged{ID: id}, lifecycle.SaidStopping{ID: id},
 		lifecycle.HungUp{ID: id, Breach: true, Reason: "late"}, lifecycle.Due{ID: id, Why: "late"},
 	}
+	w.s.post(lifecycle.Tick{}, nil) // what is due happens before, not because of it
+	w.settle()
 	before := w.views()
 	w.s.post(events[w.rng.IntN(len(events))], p.l)
 	w.settle()
