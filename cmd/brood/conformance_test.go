@@ -66,6 +66,37 @@ func TestConformanceNode(t *testing.T) {
 	passes(t, 6, "node", "../../examples/node/worker.js")
 }
 
+// With sanitizers, whose findings would be files.
+func TestConformanceC(t *testing.T) {
+	need(t, "gcc")
+	dir := t.TempDir()
+	out, err := exec.Command("gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+		"-o", filepath.Join(dir, "worker"), "../../examples/c/worker.c").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Setenv("ASAN_OPTIONS", "log_path="+filepath.Join(dir, "found"))
+	t.Setenv("UBSAN_OPTIONS", "log_path="+filepath.Join(dir, "found"))
+	if got := conforms(t, nil, filepath.Join(dir, "worker")); got.Passed < 90 || got.Skipped > 0 {
+		t.Errorf("%d passed, %d skipped", got.Passed, got.Skipped)
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "found*"))
+	if err != nil || len(found) > 0 {
+		b, _ := os.ReadFile(found[0])
+		t.Errorf("%v\n%s", err, b)
+	}
+}
+
+// A script is a program for each command: what needs thousands of them is not
+// for it, nor what it does not offer.
+func TestConformanceShell(t *testing.T) {
+	need(t, "sh", "seq", "awk")
+	got := conforms(t, []string{"--only", "hello,ready,inode,cloexec,limits,ping,echo/16MiB,overloaded,deadline,stream,drain,eof,session,rule/magic"}, "../../examples/shell/worker.sh")
+	if got.Passed < 60 {
+		t.Errorf("%d passed", got.Passed)
+	}
+}
+
 func TestConformanceUsage(t *testing.T) {
 	for line, want := range map[string]string{
 		"brood conformance":                                "which worker?",

@@ -58,7 +58,7 @@ pool web/*, or all *. @1 is slot 1 of the only pool.`,
 		return usagef("%v; see `%s --help`", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		runCommand(g), demoCommand(g), demoWorkerCommand(), initCommand(), checkCommand(), conformanceCommand(),
+		runCommand(g), demoCommand(g), demoWorkerCommand(), initCommand(), checkCommand(), conformanceCommand(), workerCommand(),
 		statusCommand(g), topCommand(g), healthCommand(g), pingCommand(g), sendCommand(g), logsCommand(g), eventsCommand(g),
 		orderCommand(g, "start", "Want workers up, and forget why they were given up"),
 		orderCommand(g, "stop", "Want workers down"),
