@@ -75,11 +75,15 @@ func checkPython(t *testing.T, s *session, b block) {
 }
 
 func checkJS(t *testing.T, s *session, b block) {
-	kind := "commonjs"
-	if strings.Contains(b.text, "import ") {
-		kind = "module"
+	name := "block.cjs"
+	if strings.Contains(b.before+b.text, "import ") {
+		name = "block.mjs"
 	}
-	s.compile(t, b, "node", "--input-type="+kind, "--check", "-")
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(b.before+b.text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.compile(t, b, "node", "--check", path)
 }
 
 func checkC(t *testing.T, s *session, b block) {
