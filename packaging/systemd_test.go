@@ -113,6 +113,19 @@ func TestSocketUnit(t *testing.T) {
 	m.do("systemctl stop brood.service brood.socket")
 }
 
+// TestAuditIsRotated: after logrotate has moved the audit log away, lines go to a new
+// one, and none is lost.
+func TestAuditIsRotated(t *testing.T) {
+	m := boot(t)
+	m.install()
+	m.write("/etc/brood/brood.yaml", twoWorkers+"control: {audit: /var/log/brood/audit.log}\n")
+	m.do("systemctl start brood.service; brood health --wait 30s")
+	m.do("brood restart web/1; logrotate -f /etc/logrotate.d/brood; brood restart web/2; brood shutdown")
+	for file, want := range map[string]string{"audit.log.1": "web/1", "audit.log": "web/2"} {
+		wantIn(t, file, m.do("cat /var/log/brood/"+file), want)
+	}
+}
+
 // TestHardeningBreaksNothing: what a pool may ask for, it gets in the unit's walls.
 func TestHardeningBreaksNothing(t *testing.T) {
 	m := boot(t)
