@@ -105,7 +105,10 @@ const answerTime = 5 * time.Second
 // follow goes on until it is interrupted. Where the supervisor goes, it waits
 // for the next one.
 func (e *eventReader) follow(ctx context.Context) error {
-	began := supervisorAge(ctx, e.c)
+	began, err := supervisorAge(ctx, e.c)
+	if err != nil {
+		return err
+	}
 	for {
 		err := e.c.FollowEvents(ctx, e.last, e.target, func(ev api.Event) error {
 			e.last = ev.Seq
@@ -132,15 +135,12 @@ func gone(err error) bool {
 	return errors.Is(err, client.ErrBrokeOff) || errors.Is(err, client.ErrNoSupervisor)
 }
 
-// supervisorAge is when the supervisor began; empty if it does not say.
-func supervisorAge(ctx context.Context, c *client.Client) string {
+// supervisorAge is when the supervisor began. There must be one to begin with.
+func supervisorAge(ctx context.Context, c *client.Client) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	st, err := c.Status(ctx)
-	if err != nil {
-		return ""
-	}
-	return st.Started
+	return st.Started, err
 }
 
 // awaitSupervisor waits until there is one again, says so on standard error and

@@ -65,7 +65,10 @@ type logReader struct {
 // follow goes on until it is interrupted. Another supervisor's workers are shown
 // from their first line; those of one that was only out of reach from here on.
 func (l *logReader) follow(ctx context.Context, lines int) error {
-	began := supervisorAge(ctx, l.c)
+	began, err := supervisorAge(ctx, l.c)
+	if err != nil {
+		return err
+	}
 	for {
 		err := l.c.Logs(ctx, l.target, lines, true, l.print)
 		if ctx.Err() != nil {

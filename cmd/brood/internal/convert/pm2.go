@@ -137,7 +137,7 @@ func (p *pool) pm2Key(it item, base string) {
 		case text == "max" || text == "0" || text == "-1":
 			p.set("workers", "cpus")
 		case notNumber == nil && number > 1:
-			p.set("workers", text)
+			p.set("workers", strconv.Itoa(number))
 		case notNumber == nil && number < 0:
 			p.set("workers", "cpus")
 			p.note("%s: it was so many less than there are processors", at)
@@ -167,7 +167,7 @@ func (p *pool) pm2Key(it item, base string) {
 		}
 	case "max_restarts":
 		if notNumber == nil && number > 0 {
-			p.inner("restart", "budget", text+"/1m")
+			p.inner("restart", "budget", strconv.Itoa(number)+"/1m")
 			p.note("%s: brood counts restarts in a time", at)
 		}
 	case "min_uptime":
@@ -180,23 +180,21 @@ func (p *pool) pm2Key(it item, base string) {
 			if it.key == "restart_delay" {
 				to = ""
 			}
-			p.inner("restart", "backoff", text+"ms"+to)
+			p.inner("restart", "backoff", strconv.Itoa(number)+"ms"+to)
 		}
 	case "stop_exit_codes":
-		codes := wordsOf(it.value)
-		p.inner("restart", "give_up_codes", "["+strings.Join(codes, ", ")+"]")
-		p.note("%s: such a worker counts as failed", at)
+		p.stopCodes(wordsOf(it.value), at)
 	case "max_memory_restart":
 		if size, ok := pm2Size(text); ok {
 			p.inner("recycle", "memory", size)
 		}
 	case "kill_timeout":
 		if notNumber == nil && number > 0 {
-			p.inner("stop", "timeout", text+"ms")
+			p.inner("stop", "timeout", strconv.Itoa(number)+"ms")
 		}
 	case "listen_timeout":
 		if notNumber == nil && number > 0 {
-			p.inner("ready", "timeout", text+"ms")
+			p.inner("ready", "timeout", strconv.Itoa(number)+"ms")
 		}
 	case "wait_ready":
 		p.note("%s: process.send('ready') is not heard here; brood's library for node says so, or ready: {log: PATTERN}, {http: URL}", at)
@@ -219,6 +217,20 @@ func (p *pool) pm2Key(it item, base string) {
 		}
 		p.note("%s: no counterpart", at)
 	}
+}
+
+// stopCodes: an exit with one of these is not followed by a restart.
+func (p *pool) stopCodes(codes []string, at string) {
+	if slices.ContainsFunc(codes, func(c string) bool { n, err := strconv.Atoi(c); return err != nil || n < 0 || n > 255 }) {
+		p.note("%s: these are no exit codes", at)
+		return
+	}
+	if slices.Equal(codes, []string{"0"}) {
+		p.note("%s: restart: {when: on-failure} is that", at)
+		return
+	}
+	p.inner("restart", "give_up_codes", "["+strings.Join(codes, ", ")+"]")
+	p.note("%s: such a worker counts as failed", at)
 }
 
 // pm2Time is a duration as brood writes it: PM2's are milliseconds, or 5s, 2m, 1h.

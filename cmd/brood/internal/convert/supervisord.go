@@ -132,7 +132,7 @@ func (p *pool) programKey(v value, x expander) {
 	switch v.key {
 	case "numprocs":
 		if notNumber == nil && number > 1 {
-			p.set("workers", v.text)
+			p.set("workers", strconv.Itoa(number))
 		}
 	case "numprocs_start", "process_name":
 		p.note("%s: workers are called %s/1, %s/2 and so on; $BROOD_SLOT is the number", v.at(), p.name, p.name)
@@ -150,14 +150,19 @@ func (p *pool) programKey(v value, x expander) {
 		}
 		p.set("env", mapping(vars))
 	case "stopsignal":
-		p.inner("stop", "signal", strings.TrimPrefix(strings.ToUpper(v.text), "SIG"))
+		name := strings.TrimPrefix(strings.ToUpper(v.text), "SIG")
+		if name == "" || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") != "" {
+			p.note("%s: that is no signal's name", v.at())
+			return
+		}
+		p.inner("stop", "signal", name)
 	case "stopwaitsecs":
 		if notNumber == nil && number > 0 {
-			p.inner("stop", "timeout", v.text+"s")
+			p.inner("stop", "timeout", strconv.Itoa(number)+"s")
 		}
 	case "startretries":
 		if notNumber == nil && number > 0 {
-			p.inner("restart", "budget", v.text+"/1m")
+			p.inner("restart", "budget", strconv.Itoa(number)+"/1m")
 			p.note("%s: brood counts restarts in a time", v.at())
 		}
 	case "startsecs":

@@ -49,6 +49,9 @@ const (
 	orderTime = 60 * time.Second // workers to come to what was asked
 )
 
+// What is drawn on a smaller screen is as if it were so large; the rest is cut.
+const leastWidth, leastHeight = 24, 8
+
 // Messages.
 type (
 	tickMsg   struct{} // it is time to look
@@ -122,7 +125,7 @@ func (m *model) later() tea.Cmd {
 func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
-		m.width, m.height = max(msg.Width, 20), max(msg.Height, 8)
+		m.width, m.height = max(msg.Width, leastWidth), max(msg.Height, leastHeight)
 	case tickMsg:
 		if m.paused {
 			return m, m.later()

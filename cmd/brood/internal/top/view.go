@@ -73,6 +73,9 @@ func (m *model) head() []string {
 	}
 	left := fmt.Sprintf("brood %s, pid %d%s", m.st.Version, m.st.PID, up)
 	right := "every " + m.cfg.Interval.String() + "  by " + orders[m.sort].name + "  " + time.Now().Format("15:04:05")
+	if m.width < 60 {
+		right = time.Now().Format("15:04:05")
+	}
 	if m.paused {
 		right = "held: p goes on"
 	}
