@@ -92,7 +92,7 @@ func (g *globals) send(cmd *cobra.Command, f sendFlags, target, command string, 
 		err = p.one(ctx, c, target, command, m)
 	}
 	if interrupted.Err() != nil {
-		return fmt.Errorf("%w: %s to %s was given up; a worker that is at it was told to stop", ipc.ErrCanceled, command, target)
+		return fmt.Errorf("%w: %s was given up; the worker was told to stop", ipc.ErrCanceled, printable(command))
 	}
 	return err
 }

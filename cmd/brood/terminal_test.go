@@ -26,7 +26,7 @@ func openTerminal(t testing.TB, socket, command string, width, height int) *term
 	need(t, "tmux")
 	term := &terminal{t, fmt.Sprintf("brood-%d-%d", os.Getpid(), time.Now().UnixNano())}
 	cmd := exec.Command("tmux", "-L", term.name, "-f", "/dev/null", "new-session", "-d", "-x", fmt.Sprint(width), "-y", fmt.Sprint(height),
-		"BROOD_SOCKET="+socket+" sh -c '"+command+"; echo \"exit $?\"; exec sleep 1000'")
+		"BROOD_SOCKET="+socket+" sh -c 'trap : INT; "+command+"; echo \"exit $?\"; exec sleep 1000'")
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TERM=xterm-256color")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("tmux: %v: %s", err, out)
@@ -216,7 +216,7 @@ func TestCompletion(t *testing.T) {
 			case "zsh":
 				term.press(`autoload -U compinit; compinit -u -D; . `+script+`; echo "set"up`, "Enter")
 			default:
-				term.press(`function fish_prompt; echo -n "$ "; end; source `+script+`; echo "set"up`, "Enter")
+				term.press(`function fish_prompt; echo -n "> "; end; source `+script+`; echo "set"up`, "Enter")
 			}
 			term.await("setup")
 			term.press("clear", "Enter")
@@ -228,7 +228,7 @@ func TestCompletion(t *testing.T) {
 			term.press("completed", "Enter")
 			term.await("completed")
 			term.press("clear", "Enter")
-			term.press("brood ping w", "Tab", "Tab")
+			term.press("brood ping w", "Tab", "Tab", "Tab")
 			term.await("web/1", "web/2")
 		})
 	}
