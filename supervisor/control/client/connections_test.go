@@ -1,0 +1,130 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/brood/ipc"
+	"example.com/brood/supervisor/control/client"
+)
+
+// listen serves handler on a Unix socket and counts connections.
+func listen(t *testing.T, handler http.HandlerFunc) (c *client.Client, srv *http.Server, connections *atomic.Int64) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connections = new(atomic.Int64)
+	srv = &http.Server{Handler: handler, ConnState: func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			connections.Add(1)
+		}
+	}}
+	go srv.Serve(l)
+	c = client.New(path)
+	t.Cleanup(func() { c.Close(); srv.Close() })
+	return c, srv, connections
+}
+
+// TestConnectionsAreUsedAgain: one after the other on one, and a new one where
+// the other end has hung up meanwhile.
+func TestConnectionsAreUsedAgain(t *testing.T) {
+	c, srv, connections := listen(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		w.Header().Set("Content-Type", "text/plain")
+		w.Write(b)
+	})
+	ctx := context.Background()
+	for i := range 10 {
+		text := strings.Repeat("x", i*1000)
+		if r, err := c.Call(ctx, "web/1", "echo", ipc.Text(text)); err != nil || string(r.Payload) != text {
+			t.Fatalf("%d: %d bytes, %v", i, len(r.Payload), err)
+		}
+	}
+	if n := connections.Load(); n != 1 {
+		t.Errorf("%d connections for ten calls", n)
+	}
+	srv.SetKeepAlivesEnabled(false) // ends those that are idle
+	for i := range 3 {
+		if _, err := c.Call(ctx, "web/1", "echo", ipc.Text("x")); err != nil {
+			t.Errorf("%d, after the other end hung up: %v", i, err)
+		}
+	}
+}
+
+func TestConcurrentCalls(t *testing.T) {
+	c, _, _ := listen(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		w.Header().Set("Content-Type", "text/plain")
+		w.Write(b)
+	})
+	var all sync.WaitGroup
+	for i := range 40 {
+		all.Go(func() {
+			for n := range 20 {
+				text := fmt.Sprint(i, " ", n)
+				if r, err := c.Call(context.Background(), "web", "echo", ipc.Text(text)); err != nil || string(r.Payload) != text {
+					t.Errorf("%s: %q, %v", text, r.Payload, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestContextEnds: in the middle of an answer, and before there is one; and the
+// other end sees that the caller has gone.
+func TestContextEnds(t *testing.T) {
+	gone := make(chan struct{}, 2)
+	c, _, _ := listen(t, func(w http.ResponseWriter, r *http.Request) {
+		io.ReadAll(r.Body) // only then the server looks for a client that goes
+		if strings.HasSuffix(r.URL.Path, "/half") {
+			io.WriteString(w, "half")
+			w.(http.Flusher).Flush()
+		}
+		<-r.Context().Done()
+		gone <- struct{}{}
+	})
+	for _, command := range []string{"half", "none"} {
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		_, err := c.Call(ctx, "web/1", command, ipc.Args())
+		cancel()
+		if !errors.Is(err, ipc.ErrTimeout) {
+			t.Errorf("%s: %v, want a timeout", command, err)
+		}
+		<-gone
+		ctx, cancel = context.WithCancel(context.Background())
+		time.AfterFunc(50*time.Millisecond, cancel)
+		if _, err = c.Call(ctx, "web/1", command, ipc.Args()); !errors.Is(err, context.Canceled) || !errors.Is(err, ipc.ErrCanceled) {
+			t.Errorf("%s: %v, want it canceled", command, err)
+		}
+		<-gone
+	}
+}
+
+// TestAnswerBeforeTheEnd: one that comes while the request is still sent is
+// not lost.
+func TestAnswerBeforeTheEnd(t *testing.T) {
+	c, _, _ := listen(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(413)
+		io.WriteString(w, `{"code":"too_large","detail":"too large"}`)
+	})
+	_, err := c.Call(context.Background(), "web/1", "x", ipc.Bytes(make([]byte, 8<<20)))
+	if !errors.Is(err, ipc.ErrTooLarge) {
+		t.Errorf("%v, want it to be too large", err)
+	}
+}
