@@ -45,22 +45,43 @@ func (s *Supervisor) recycleByMemory(l *live, limit int64) {
 
 // oomCounter tells when the kernel has killed for want of memory.
 type oomCounter struct {
-	mu    sync.Mutex
-	kills int64 // when last looked at
+	read func() int64 // the kernel's count
+
+	mu     sync.Mutex
+	last   int64     // of it
+	at     time.Time // when it was last seen to rise
+	unused int64     // kills since then that nobody's end was put down to
 }
 
-func (c *oomCounter) rose() bool {
+// guessable is how long a kill may be taken for the cause of an end that is seen
+// later.
+const guessable = time.Second
+
+// took tells whether there was a kill that no other end was put down to, and puts
+// the caller's down to it.
+func (c *oomCounter) took(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	before := c.kills
-	c.kills = oomKills()
-	return c.kills > before
+	if now.Sub(c.at) > guessable {
+		c.unused = 0
+	}
+	count := c.read()
+	if count > c.last {
+		c.unused += count - c.last
+		c.at = now
+	}
+	c.last = count
+	if c.unused == 0 {
+		return false
+	}
+	c.unused--
+	return true
 }
 
 // blame guesses that memory had run out where nobody here has sent a SIGKILL and
 // the kernel has sent some since the last time.
 func (s *Supervisor) blame(l *live) {
-	if l.unexplained && s.oom.rose() {
+	if l.unexplained && s.oom.took(time.Now()) {
 		l.place.blameMemory(l.id.Generation)
 	}
 }

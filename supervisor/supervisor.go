@@ -84,6 +84,7 @@ func New(cfg Config) (*Supervisor, error) {
 		said:     make(chan func(), keptWords),
 	}
 	s.sys = s.operating()
+	s.oom.read = oomKills
 	s.declared.Store(&s.cfg.Pools)
 	s.running, s.stopped = context.WithCancel(context.Background())
 	s.sockets.open = map[string]*listen.Socket{}
@@ -155,7 +156,7 @@ func (s *Supervisor) tell() {
 func (s *Supervisor) begin() (err error) {
 	s.stdout, s.stderr = capture.NewSink(s.cfg.Stdout), capture.NewSink(s.cfg.Stderr)
 	s.spawner = process.NewSpawner(&leaders)
-	s.oom.rose()
+	s.oom.last = oomKills()
 	if s.watched, err = watch.New(); err != nil {
 		return err
 	}

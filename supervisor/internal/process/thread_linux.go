@@ -152,7 +152,7 @@ func (t *thread) leave() {
 		unix.Close(dir)
 		return
 	}
-	if err := unix.Unshare(unix.CLONE_FILES); err != nil {
+	if err := unshare(unix.CLONE_FILES); err != nil { // seccomp(2) may forbid it
 		unix.Close(dir)
 		unix.Close(ends[0])
 		unix.Close(ends[1])
@@ -162,6 +162,9 @@ func (t *thread) leave() {
 	_ = closeIn(dir, func(fd int, is string) bool { return fd == t.from || fd == dir || keep(fd, is) })
 	unix.Close(dir)
 }
+
+// unshare is a variable for tests.
+var unshare = unix.Unshare
 
 // keep chooses what stays in the thread's table: the standard streams, to which
 // a panic is written, and the descriptors by which the runtime wakes its poller,

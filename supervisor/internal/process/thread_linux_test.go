@@ -393,3 +393,91 @@ func TestHungShimHoldsNobodyUp(t *testing.T) {
 	}
 	t.Error("no shim was caught")
 }
+
+// Where the thread can't have a table of its own, as in a container whose
+// seccomp(2) rules forbid it, everything works all the same.
+func TestThreadWithoutItsOwnTable(t *testing.T) {
+	unshare = func(int) error { return unix.EPERM }
+	defer func() { unshare = unix.Unshare }()
+	before := openDescriptors(t)
+	spawner := NewSpawner(nil)
+	if spawner.thread.to >= 0 {
+		t.Fatal("it has one")
+	}
+	s := spec(t, "sh", "-c", "cat <&4")
+	text, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(w, "by descriptor 4")
+	w.Close()
+	s.Extra = []*os.File{os.Stderr, text}
+	out := output(t, &s)
+	for _, umask := range []*uint32{nil, ptr(uint32(0o22))} { // without a shim and with one
+		s.Attr.Umask = umask
+		p, err := spawner.Start(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if umask == nil {
+			if got := line(t, out); got != "by descriptor 4" {
+				t.Errorf("got %q", got)
+			}
+		}
+		if e, err := p.Wait(); err != nil || e != (Exit{}) {
+			t.Errorf("%+v, %v", e, err)
+		}
+	}
+	spawner.Close()
+	text.Close()
+	if after := openDescriptors(t); after > before+3 { // the test's own: null and a pipe
+		t.Errorf("%d descriptors, before %d", after, before)
+	}
+}
+
+func openDescriptors(t *testing.T) int {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(fds)
+}
+
+// What comes after starts waits for those that are queued and under way, but not
+// for ever.
+func TestAfter(t *testing.T) {
+	s := NewSpawner(nil)
+	defer s.Close()
+	ran := make(chan int, 2*maxAfter)
+	s.After(func() { ran <- -1 })
+	if n := <-ran; n != -1 {
+		t.Fatal(n)
+	}
+	release := make(chan struct{})
+	var starts sync.WaitGroup
+	for range 2 * sideBySide {
+		starts.Add(1)
+		s.Do(func() { defer starts.Done(); <-release })
+	}
+	s.After(func() { ran <- 0 })
+	select {
+	case <-ran:
+		t.Fatal("it did not wait")
+	default:
+	}
+	for i := range maxAfter {
+		s.After(func() { ran <- i + 1 })
+	}
+	for i := range maxAfter + 1 {
+		if n := <-ran; n != i {
+			t.Fatalf("%d in place of %d", n, i)
+		}
+	}
+	s.After(func() { ran <- -2 })
+	close(release)
+	starts.Wait()
+	if n := <-ran; n != -2 {
+		t.Fatal(n)
+	}
+}
