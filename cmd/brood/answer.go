@@ -77,6 +77,7 @@ func lastPiece(r client.Reply, problem *client.Error) api.Piece {
 	last := api.Piece{Worker: r.Worker, Outcome: "ok", Codec: r.Codec.String()}
 	switch {
 	case len(r.Payload) == 0:
+		last.Codec = ""
 	case r.Codec == ipc.CodecJSON && json.Valid(r.Payload):
 		last.Result = api.Raw(r.Payload)
 	default:

@@ -197,8 +197,12 @@ func (e *eventReader) print(ev api.Event) error {
 		word, _, _ := strings.Cut(ev.Text, " ")
 		style = stateStyle(strings.TrimRight(word, ":,"))
 	}
-	_, err := fmt.Fprintf(e.out, "%s %s %s %s\n", e.out.Paint(term.Dim, at), e.out.Paint(term.StyleOf(ev.Target), fmt.Sprintf("%s#%d", ev.Target, ev.Generation)),
-		e.out.Paint(style, ev.Kind), printable(ev.Text))
+	kind := e.out.Paint(style, ev.Kind) + " "
+	if strings.HasPrefix(ev.Text, ev.Kind+" ") { // "exit code 1"
+		kind = ""
+	}
+	_, err := fmt.Fprintf(e.out, "%s %s %s%s\n", e.out.Paint(term.Dim, at), e.out.Paint(term.StyleOf(ev.Target), fmt.Sprintf("%s#%d", ev.Target, ev.Generation)),
+		kind, printable(ev.Text))
 	return err
 }
 

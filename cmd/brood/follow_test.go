@@ -100,7 +100,7 @@ func TestFollow(t *testing.T) {
 	if r := shell(t, s.socket, "kill -9 $(brood send web/1 pid)"); r.code != 0 {
 		t.Fatal(r)
 	}
-	text.await("web/1#1 exit", "SIGKILL")
+	text.await("web/1#1 ", "SIGKILL")
 	logs.await("web/1 | web/1 is up") // of the second generation
 
 	s.stop(syscall.SIGKILL)

@@ -93,8 +93,8 @@ var overview = []man.Section{
   @1       slot 1 of the only pool`},
 	exitStatus,
 	{Title: "SIGNALS", Text: `To brood run: SIGTERM and SIGINT stop it gracefully, a second one at once. SIGHUP
-reads the configuration again. SIGUSR2 upgrades it. To the other commands: SIGINT
-and SIGTERM end them; a command that was sent is canceled.`},
+reads the configuration again. To the other commands: SIGINT and SIGTERM end
+them; a command that was sent is canceled.`},
 	{Title: "ENVIRONMENT", Text: `BROOD_SOCKET: the control socket, where --socket names none.
 
 BROOD_HOST: another machine's socket, where neither --host nor --socket names one.
