@@ -1,8 +1,12 @@
 package control
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -80,5 +84,26 @@ func BenchmarkListOfWorkers(b *testing.B) {
 			b.Fatal(err)
 		}
 		mustJSON(out)
+	}
+}
+
+// BenchmarkCommand is a command to one worker over HTTP, by one client that keeps
+// its connection.
+func BenchmarkCommand(b *testing.B) {
+	h := serveHere(b, Config{}, workers("web", 1))
+	c, err := net.Dial("unix", h.path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	in := bufio.NewReader(c)
+	b.ReportAllocs()
+	for b.Loop() {
+		io.WriteString(c, "POST /v1/workers/web/1/commands/echo HTTP/1.1\r\nHost: b\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi")
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil || resp.StatusCode != 200 {
+			b.Fatal(resp, err)
+		}
+		io.Copy(io.Discard, resp.Body)
 	}
 }
