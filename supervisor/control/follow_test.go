@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/brood/ipc"
 	"example.com/brood/supervisor"
 	"example.com/brood/supervisor/control/api"
 )
@@ -353,4 +355,25 @@ func TestHungUpStreamCancels(t *testing.T) {
 		cancel()
 		until(t, "it to be canceled", func() bool { return count("canceled") == i+1 })
 	}
+}
+
+// TestStreamOfAllEndsWithItsReader: who can't be given a piece of one worker's is
+// not waited for by the others.
+func TestStreamOfAllEndsWithItsReader(t *testing.T) {
+	h := serveHere(t, Config{}, workers("web", 3))
+	c := &caller{peer: Peer{UID: 0, known: true}}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := h.server.doStream(ctx, c, supervisor.Target{Pool: "web"}, "partly", ipc.Message{}, true, func(api.Piece) error { return errGone })
+	if !errors.Is(err, errGone) || ctx.Err() != nil {
+		t.Errorf("%v, %v", err, ctx.Err())
+	}
+	until(t, "nobody to be at work", func() bool {
+		for _, w := range h.sup.Status().Pools[0].Slots {
+			if w.Inflight > 0 {
+				return false
+			}
+		}
+		return true
+	})
 }

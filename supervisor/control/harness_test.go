@@ -65,6 +65,15 @@ func actWorker() {
 			}
 		}
 	})
+	w.Handle("partly", "the first sends a piece, and then all hang", func(ctx context.Context, r *worker.Request) (any, error) {
+		if os.Getenv("BROOD_SLOT") == "1" {
+			if err := r.Send("piece"); err != nil {
+				return nil, err
+			}
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
 	w.Handle("half", "an answer, and then no", func(_ context.Context, r *worker.Request) (any, error) {
 		if err := r.Send("half"); err != nil {
 			return nil, err
