@@ -180,7 +180,11 @@ func (b *batch) mark(offered bool) {
 	}
 }
 
-// fill moves the urgent frames and about one chunk of messages into b, a
+// fullBatch is how many bytes a batch has at least if more are waiting, and one
+// frame less at most: what comes into the urgent lane waits for so much.
+const fullBatch = 128 << 10
+
+// fill moves the urgent frames and a batch of messages into b, a
 // frame of them at least: neither lane can hold the other up. A frame with
 // descriptors begins a batch.
 func (o *outbox) fill(b *batch) {
@@ -194,7 +198,7 @@ func (o *outbox) fill(b *batch) {
 		}
 	}
 	n := 0
-	for ; o.msgs.len() > 0 && (n == 0 || b.size < DefaultChunk); n++ {
+	for ; o.msgs.len() > 0 && (n == 0 || b.size < fullBatch); n++ {
 		m := o.msgs.front()
 		if len(m.fds) > 0 && b.size > 0 {
 			break

@@ -222,7 +222,7 @@ func (c *Conn) fill() (int, error) {
 // tryRead reads once.
 func (c *Conn) tryRead(fd uintptr) bool {
 	flags := recvFlags
-	if c.busy {
+	if c.busy && c.partial.missing == 0 {
 		c.busy = false
 		flags = c.spell.flags()
 	}

@@ -178,6 +178,14 @@ func (c *Conn) trySend(fd uintptr) bool {
 			b.took(n)
 			closeFDs(b.fds)
 			b.fds = nil
+			if b.next < len(b.parts) && c.sender.wait && n >= largePayload {
+				// It is full, or nearly so: the poller tells of room, and has
+				// not missed it, since this try began after it was asked.
+				c.mu.Lock()
+				b.mark(false)
+				c.mu.Unlock()
+				return false
+			}
 		case unix.EINTR:
 		default:
 			c.mu.Lock()
