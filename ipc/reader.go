@@ -77,13 +77,13 @@ type reading struct {
 	inline     serving             // the inline handler's
 	inlineCall Call
 
-	n     int // what the last try has read
-	br    *breach
-	err   error
-	try   func(fd uintptr) bool // made once: it would be allocated at each use
-	both  [2][]byte             // where the next read goes
-	spell spell
-	busy  bool // something has come since the last time it had to wait
+	n      int // what the last try has read
+	br     *breach
+	err    error
+	try    func(fd uintptr) bool // made once: it would be allocated at each use
+	layout layout
+	spell  spell
+	alone  bool // something has come since the last time it had to wait, and nothing else is at work on the connection
 }
 
 // errReaderGone is what ended a connection whose inline handler has called
@@ -151,6 +151,9 @@ func (c *Conn) makeWay() {
 		runtime.Gosched()
 	}
 	c.woke, c.clocked = 0, time.Time{}
+	c.mu.Lock()
+	c.alone = !c.out.writing && c.serving.n == 0
+	c.mu.Unlock()
 }
 
 // now is when the bytes at hand came.
@@ -163,11 +166,11 @@ func (c *Conn) now() time.Time {
 
 // acceptAll acts on all frames that are whole.
 func (c *Conn) acceptAll() *breach {
-	if c.partial.missing > 0 {
-		return nil
-	}
-	if c.partial.direct {
-		if br := c.endDirect(); br != nil {
+	for c.partial.direct || c.layout.early > 0 {
+		if c.partial.missing > 0 {
+			return nil
+		}
+		if br := c.goOnDirect(); br != nil {
 			return br
 		}
 	}
@@ -187,10 +190,6 @@ func (c *Conn) acceptAll() *breach {
 	}
 }
 
-// beyond is how many bytes are read behind a frame that is read straight to
-// where it belongs: the next one's header, and short frames.
-const beyond = 4 << 10
-
 // fill reads what is there, waiting for at least a byte; 0 is the end.
 func (c *Conn) fill() (int, error) {
 	rawErr := c.raw.Read(c.try)
@@ -203,27 +202,20 @@ func (c *Conn) fill() (int, error) {
 		return 0, os.NewSyscallError("read", c.reading.err)
 	}
 	n := c.n
-	c.busy = true
 	c.got += int64(n)
 	if c.arrived.fresh {
 		c.arrived.fresh = false
 		c.arrived.until = c.got
 	}
-	if a := &c.partial; a.missing > 0 {
-		k := min(n, a.missing)
-		a.buf = a.buf[:len(a.buf)+k]
-		a.missing -= k
-		n -= k
-	}
-	c.in.w += n
-	return c.n, nil
+	c.place(n)
+	return n, nil
 }
 
 // tryRead reads once.
 func (c *Conn) tryRead(fd uintptr) bool {
 	flags := recvFlags
-	if c.busy && c.partial.missing == 0 {
-		c.busy = false
+	if c.alone && c.partial.missing == 0 {
+		c.alone = false
 		flags = c.spell.flags()
 	}
 	held := c.in.buf != nil
@@ -246,19 +238,6 @@ func (c *Conn) tryRead(fd uintptr) bool {
 		}
 		return true
 	}
-}
-
-// receive reads into the message that is being read straight to where it
-// belongs, and the buffer.
-func (c *Conn) receive(fd, flags int) (n int, br *breach, err error) {
-	buf := (*c.in.buf)[c.in.w:]
-	a := &c.partial
-	if a.missing > 0 {
-		c.both[0], c.both[1] = a.buf[len(a.buf):len(a.buf)+a.missing], buf[:beyond]
-		return c.arrived.receive(fd, c.both[:], c.cfg.Hello.FDs > 0, flags)
-	}
-	c.both[0] = buf
-	return c.arrived.receive(fd, c.both[:1], c.cfg.Hello.FDs > 0, flags)
 }
 
 // acceptWithFiles acts on one frame and closes those of its descriptors that
