@@ -7,8 +7,19 @@
 //	conn, err := ipc.NewConn(end, ipc.Config{Role: ipc.Supervisor, Hello: …})
 //	reply, err := conn.Call(ctx, "flush", ipc.Text("all"))
 //
+// and at the other end, or at this one too, a [Handler] answers:
+//
+//	conn, err := ipc.NewConn(end, ipc.Config{Role: ipc.Worker, Handler: func(ctx context.Context, call *ipc.Call) (ipc.Message, error) {
+//		return ipc.Text("flushed " + string(call.Payload)), nil
+//	}})
+//
 // The answer may come in pieces, [Conn.CallStream] and [Call.Send], and open
 // files travel with messages ([Message].Files).
+//
+// A call costs no allocation where it matters: [Conn.CallInto] uses the memory
+// of the last answer for the next one, handlers get a payload that is valid
+// until they return, and those of [Config].Inline are run by the reader itself,
+// without a goroutine.
 //
 // Promises:
 //

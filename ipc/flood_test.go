@@ -60,20 +60,23 @@ func TestUnread(t *testing.T) {
 	for name, x := range map[string]struct {
 		handler Handler
 		frame   func(n uint32) Frame
+		inline  bool
 	}{
-		"pings":         {nil, func(n uint32) Frame { return Frame{Header: Header{Type: TypePing, Arg: n}} }},
-		"refused calls": {nil, func(n uint32) Frame { return call(2*n+1, "x", nil) }},
-		"calls at work": {blockUntilDone, func(n uint32) Frame { return call(2*n+1, "x", nil) }},
-		"short answers": {echo, func(n uint32) Frame { return call(2*n+1, "x", make([]byte, 100)) }},
+		"pings":                {nil, func(n uint32) Frame { return Frame{Header: Header{Type: TypePing, Arg: n}} }, false},
+		"refused calls":        {nil, func(n uint32) Frame { return call(2*n+1, "x", nil) }, false},
+		"calls at work":        {blockUntilDone, func(n uint32) Frame { return call(2*n+1, "x", nil) }, false},
+		"short answers":        {echo, func(n uint32) Frame { return call(2*n+1, "x", make([]byte, 100)) }, false},
+		"inline answers":       {echo, func(n uint32) Frame { return call(2*n+1, "x", make([]byte, 100)) }, true},
+		"large inline answers": {func(context.Context, *Call) (Message, error) { return Bytes(answer), nil }, func(n uint32) Frame { return call(2*n+1, "x", nil) }, true},
 		"long answers": {func(context.Context, *Call) (Message, error) { return Bytes(answer), nil },
-			func(n uint32) Frame { return call(2*n+1, "x", nil) }},
+			func(n uint32) Frame { return call(2*n+1, "x", nil) }, false},
 		"failures": {func(context.Context, *Call) (Message, error) { return Message{}, errors.New("no") },
-			func(n uint32) Frame { return call(2*n+1, "x", nil) }},
+			func(n uint32) Frame { return call(2*n+1, "x", nil) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			noLeaks(t)
 			before := heap()
-			c, p := face(t, Worker, Config{Handler: x.handler})
+			c, p := face(t, Worker, Config{Handler: x.handler, Inline: func(string) bool { return x.inline }})
 			p.write(helloFrame(t, Hello{}))
 			flood(t, p, limit, x.frame)
 			wantUnread(t, c)

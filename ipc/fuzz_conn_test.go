@@ -18,6 +18,9 @@ const (
 	withCall             // the Conn makes calls meanwhile
 	split                // the bytes come one at a time
 	unread               // nothing is read from the Conn before the end
+	passing              // descriptors come along, and are taken
+	streamed             // the calls of withCall take streams
+	inlined              // handlers are inline
 )
 
 // Any bytes, to either end: the connection ends in one of three ways, each call
@@ -30,6 +33,8 @@ func FuzzConn(f *testing.F) {
 		}
 		for how := range byte(32) {
 			f.Add(b, how)
+			f.Add(b, how|passing)
+			f.Add(b, how|streamed|inlined)
 		}
 		f.Add(b[:len(b)-1], byte(greeted|asWorker))
 	}
@@ -46,18 +51,28 @@ func FuzzConn(f *testing.F) {
 			t.Fatal(err)
 		}
 		own.SetDeadline(time.Now().Add(20 * time.Second))
-		c, err := NewConn(nonblocking(t, other), Config{Role: role, OnClose: closed, Handler: echo})
+		cfg := Config{Role: role, OnClose: closed, Handler: streamEcho, Inline: func(string) bool { return how&inlined != 0 }}
+		if how&passing != 0 {
+			cfg.Hello.FDs = maxFDs
+		}
+		c, err := NewConn(nonblocking(t, other), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var calls []<-chan outcome
 		if how&withCall != 0 {
-			calls = append(calls, calling(context.Background(), c, "open", Text("one")), calling(context.Background(), c, "open", Text("two")))
+			for range 2 {
+				if how&streamed != 0 {
+					calls = append(calls, streaming(context.Background(), c, "open", func(p Piece) error { p.CloseFiles(); return nil }))
+				} else {
+					calls = append(calls, calling(context.Background(), c, "open", Text("one")))
+				}
+			}
 		}
 		converse(t, own, in, how)
 		checkFuzzedEnd(t, c, len(in))
 		for _, ch := range calls {
-			got(t, ch)
+			got(t, ch).msg.CloseFiles()
 		}
 		own.Close()
 		if told := closes.Load(); told == nil || *told != c.Err() {
@@ -91,10 +106,12 @@ func converse(t *testing.T, f interface {
 	if how&split != 0 {
 		step = 1
 	}
-	for i := 0; i < len(in); i += step {
-		if _, err := f.Write(in[i:min(i+step, len(in))]); err != nil {
+	for i := 0; i < len(in); {
+		n, err := say(f, in[i:min(i+step, len(in))], how)
+		if err != nil {
 			break // the Conn has had enough
 		}
+		i += n
 	}
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -105,6 +122,48 @@ func converse(t *testing.T, f interface {
 		close(begin)
 	}
 	<-read
+}
+
+// say writes b. Of what passes descriptors they are as many as a frame that
+// begins there declares, or a few if b says so otherwise.
+func say(f interface {
+	io.Writer
+	SyscallConn() (syscall.RawConn, error)
+}, b []byte, how byte) (n int, err error) {
+	fds := 0
+	if len(b) > 18 && b[0] == Magic {
+		fds = int(b[18])
+	} else if b[0]%16 == 7 {
+		fds = int(b[0] >> 6)
+	}
+	if how&passing == 0 || fds == 0 {
+		return f.Write(b)
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	rights := make([]int, min(fds, 40))
+	rawErr := raw.Write(func(fd uintptr) bool {
+		for i := range rights {
+			rights[i] = int(fd)
+		}
+		n, err = unix.SendmsgN(int(fd), b, unix.UnixRights(rights...), nil, sendFlags)
+		return err != unix.EAGAIN
+	})
+	if rawErr != nil {
+		return 0, rawErr
+	}
+	return n, err
+}
+
+// streamEcho echoes, after a piece, and with the files that came.
+func streamEcho(ctx context.Context, c *Call) (Message, error) {
+	if err := c.Send(ctx, Piece{Message: Message{Payload: c.Payload[:min(len(c.Payload), 100)], Files: c.Files}}); err != nil {
+		c.CloseFiles()
+		return Message{}, err
+	}
+	return c.Message, nil
 }
 
 func checkFuzzedEnd(t *testing.T, c *Conn, n int) {
@@ -134,5 +193,10 @@ var conversations = [][]Frame{
 	{failure(2, "no"), {Header: Header{Type: TypeError, ID: 4, Codec: CodecJSON}, Name: []byte("lost"), Payload: []byte(`{"started":"no","details":[]}`)}},
 	{{Header: Header{Type: TypeReady}}, {Header: Header{Type: TypeEvent, Codec: CodecText}, Name: []byte("status"), Payload: []byte("up")}},
 	{{Header: Header{Type: TypeDrain, Arg: 1000}}, call(1, "echo", nil), {Header: Header{Type: TypeDrain}}},
-	{{Header: Header{Type: TypeData, ID: 1}}, {Header: Header{Type: TypeWindow, ID: 1, Arg: 9}}, {Header: Header{Type: 200, Flags: FlagMust}}},
+	{data(1, "", []byte("a")), window(1, 9), data(1, "progress", []byte("{}")), result(1, nil), {Header: Header{Type: 200, Flags: FlagMust}}},
+	{data(2, "", make([]byte, 60000)), data(2, "", make([]byte, 60000)), data(2, "x", make([]byte, 60000)), data(2, "", make([]byte, 60000)), data(2, "", make([]byte, 60000))},
+	{call(1, "echo", []byte("a")), window(1, maxCredit), window(1, 1), {Header: Header{Type: TypeRetire}, Name: []byte("age")}},
+	{{Header: Header{Type: TypeCall, ID: 1, NFDs: 2}, Name: []byte("echo"), Payload: []byte("a")}},
+	{{Header: Header{Type: TypeResult, ID: 1, NFDs: 1}}, {Header: Header{Type: TypeData, ID: 3, NFDs: 16}}, {Header: Header{Type: 99, NFDs: 3}}},
+	{more(call(1, "echo", make([]byte, 65000))), more(Frame{Header: Header{Type: TypeCall, ID: 1}, Payload: make([]byte, 65536)}), {Header: Header{Type: TypeCall, ID: 1}, Payload: make([]byte, 40000)}, {Header: Header{Type: TypePing}}},
 }

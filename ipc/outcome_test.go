@@ -39,9 +39,12 @@ func (tr *trial) serve(ctx context.Context, c *Call) (Message, error) {
 	<-tr.begun
 	from, n := c.Payload[0], binary.BigEndian.Uint32(c.Payload[1:])
 	tr.runs[n][from].Add(1)
+	if c.Command == "quick" { // it is the reader that is here
+		return c.Message, nil
+	}
 	tr.moved()
 	rng := rand.New(rand.NewPCG(tr.seed, uint64(n)))
-	switch rng.IntN(8) {
+	switch rng.IntN(11) {
 	case 0:
 		return Message{}, errors.New("no")
 	case 1:
@@ -57,6 +60,15 @@ func (tr *trial) serve(ctx context.Context, c *Call) (Message, error) {
 		return Bytes(make([]byte, rng.IntN(100<<10))), nil
 	case 5:
 		runtime.Goexit()
+	case 6, 7, 8:
+		for i := range rng.IntN(200) {
+			m := Bytes(binary.BigEndian.AppendUint32(make([]byte, 0, 4+n*50), uint32(i)))
+			m.Payload = m.Payload[:cap(m.Payload)]
+			if err := c.Send(ctx, Piece{Message: m}); err != nil {
+				return Message{}, err
+			}
+		}
+		return Text("streamed"), nil
 	}
 	return c.Message, nil
 }
@@ -87,7 +99,32 @@ func (tr *trial) caller(from, n int, rng *rand.Rand) error {
 		size = rng.IntN(150 << 10)
 	}
 	defer tr.moved()
-	_, err := tr.ends[from].Call(ctx, "x", Bytes(append(tr.key(from, n), make([]byte, size)...)))
+	command := "x"
+	if rng.IntN(3) == 0 {
+		command = "quick"
+	}
+	m := Bytes(append(tr.key(from, n), make([]byte, size)...))
+	if rng.IntN(2) == 0 {
+		_, err := tr.ends[from].CallInto(ctx, command, m, make([]byte, rng.IntN(1000)))
+		return err
+	}
+	// Pieces come in order, and each that has been seen was sent by a call that
+	// has started.
+	seen := uint32(0)
+	enough := uint32(rng.IntN(400))
+	_, err := tr.ends[from].CallStream(ctx, command, m, func(p Piece) error {
+		if i := binary.BigEndian.Uint32(p.Payload); i != seen {
+			return fmt.Errorf("piece %d came instead of %d", i, seen)
+		}
+		if seen++; seen == enough {
+			return &CallError{Code: ErrCanceled, Started: StartedYes}
+		}
+		return nil
+	})
+	var ce *CallError
+	if seen > 0 && errors.As(err, &ce) && ce.Started != StartedYes {
+		return fmt.Errorf("%d pieces were seen, and %#v", seen, ce.Started)
+	}
 	return err
 }
 
@@ -130,6 +167,8 @@ func (tr *trial) check(from, n int, err error) error {
 	return fmt.Errorf("no outcome of these: %#v", ce)
 }
 
+func quick(command string) bool { return command == "quick" }
+
 func newTrial(t *testing.T, seed uint64, calls int) *trial {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	tr := &trial{seed: seed, runs: make([][2]atomic.Int32, calls), doom: 1 + rng.Int64N(int64(2*calls)), begun: make(chan struct{}), dead: make(chan struct{})}
@@ -143,10 +182,10 @@ func newTrial(t *testing.T, seed uint64, calls int) *trial {
 		narrow(t, w)
 	}
 	hello := Hello{MaxInflight: 1 + rng.IntN(100)}
-	if tr.ends[0], err = NewConn(p, Config{Role: Supervisor, Handler: tr.serve, Hello: hello}); err != nil {
+	if tr.ends[0], err = NewConn(p, Config{Role: Supervisor, Handler: tr.serve, Hello: hello, Inline: quick}); err != nil {
 		t.Fatal(err)
 	}
-	if tr.ends[1], err = NewConn(w, Config{Role: Worker, Handler: tr.serve, Hello: hello}); err != nil {
+	if tr.ends[1], err = NewConn(w, Config{Role: Worker, Handler: tr.serve, Hello: hello, Inline: quick}); err != nil {
 		t.Fatal(err)
 	}
 	end := tr.ends[rng.IntN(2)]
