@@ -31,10 +31,9 @@ function counted(name, help, run) {
 
 counted('echo', 'WORDS…: say them again', (call) => {
   try {
-    return call.args.join(' ');
-  } catch {
-    return new Raw(call.payload, call.codec); // it was no list of words
-  }
+    if (call.codec === 'json') return call.args.join(' ');
+  } catch { /* it was no list of words */ }
+  return new Raw(call.payload, call.codec);
 });
 
 counted('sleep', 'DURATION: answer after, say, 200ms', async (call) => {

@@ -34,9 +34,11 @@ def seconds(text):
 def echo(call):
     next(calls)
     try:
-        return " ".join(call.args)
+        if call.codec == brood.JSON:
+            return " ".join(call.args)
     except (brood.Error, ValueError):
-        return brood.Answer(call.payload, call.codec)  # it was no list of words
+        pass  # it was no list of words
+    return brood.Answer(call.payload, call.codec)
 
 
 @w.command("sleep", help="DURATION: answer after, say, 200ms")
