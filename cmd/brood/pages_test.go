@@ -3,8 +3,12 @@ package main
 import (
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"example.com/brood/supervisor/config"
 )
 
 // TestManPages: there is one for every command, and mandoc has nothing to say
@@ -29,7 +33,7 @@ func TestManPages(t *testing.T) {
 	for page, wants := range map[string][]string{
 		"brood.1":      {"EXIT STATUS", "no supervisor on that socket", "BROOD_HOST", "brood-send(1)"},
 		"brood-send.1": {"--timeout DURATION", "Ctrl-C cancels it", "--host"},
-		"brood.yaml.5": {"KEYS OF pools.NAME.stop", "Default: 10s.", "give_up_codes"},
+		"brood.yaml.5": {"KEYS OF pools.NAME.stop", "KEYS OF control.access", "max_role", "Default: 10s.", "give_up_codes"},
 	} {
 		text, err := exec.Command("mandoc", "-T", "ascii", "-O", "width=200", filepath.Join(dir, page)).Output()
 		if err != nil {
@@ -42,6 +46,29 @@ func TestManPages(t *testing.T) {
 		for _, want := range wants {
 			wantIn(t, page, plain, want)
 		}
+	}
+}
+
+// TestInitTextIsTrue: each line that is commented out in the file that init
+// writes is one that brood takes.
+func TestInitTextIsTrue(t *testing.T) {
+	commented := regexp.MustCompile(`^( *)# ((?:[a-z_]+): .*)$`)
+	lines := strings.Split(initText, "\n")
+	found := 0
+	for i, line := range lines {
+		m := commented.FindStringSubmatch(line)
+		if m == nil || strings.HasPrefix(m[2], "after:") {
+			continue // it names a pool that is not there
+		}
+		found++
+		with := slices.Clone(lines)
+		with[i] = m[1] + m[2]
+		if _, err := config.Parse("init.yaml", []byte(strings.Join(with, "\n"))); err != nil {
+			t.Errorf("%v", err)
+		}
+	}
+	if found < 12 {
+		t.Errorf("only %d keys were found", found)
 	}
 }
 

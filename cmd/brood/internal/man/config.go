@@ -15,6 +15,8 @@ type schema struct {
 	Properties  map[string]schema
 	Additional  json.RawMessage `json:"additionalProperties"`
 	Required    []string
+	Items       *schema  // of a list
+	AnyOf       []schema // one of these
 }
 
 // Config is the page of a configuration file: intro, every key of its schema,
@@ -35,6 +37,22 @@ func (b Book) Config(name, short, intro string, schemaText []byte, example strin
 	p.head("SEE ALSO")
 	p.line(`\fBbrood\fR(1), \fBbrood\-check\fR(1), \fBbrood\-init\fR(1)`)
 	return p.String(), nil
+}
+
+// mapping is the mapping with keys that s is, is a list of, or may be.
+func (s schema) mapping() (schema, bool) {
+	if s.Properties != nil {
+		return s, true
+	}
+	if s.Items != nil {
+		return s.Items.mapping()
+	}
+	for _, one := range s.AnyOf {
+		if m, ok := one.mapping(); ok {
+			return m, true
+		}
+	}
+	return schema{}, false
 }
 
 // keys lists the keys of a mapping, those that must be there first, then those
@@ -68,8 +86,8 @@ func (p *page) keys(s schema, path string) {
 	}
 	for _, name := range names {
 		k := s.Properties[name]
-		if k.Properties != nil {
-			p.keys(k, strings.TrimPrefix(path+"."+name, "."))
+		if m, ok := k.mapping(); ok {
+			p.keys(m, strings.TrimPrefix(path+"."+name, "."))
 		}
 		var each schema // of a mapping whose keys are names
 		if json.Unmarshal(k.Additional, &each) == nil && each.Properties != nil {
