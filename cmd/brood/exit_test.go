@@ -128,6 +128,7 @@ func TestForeignUser(t *testing.T) {
 	wantIn(t, "whoami", r.stdout, "viewer")
 	r = asOther(t, open.socket, `curl -s -o /dev/null -w '%{http_code}' --unix-socket "$BROOD_SOCKET" -d '[]' http://b/v1/workers/web/1/commands/echo`)
 	wantIn(t, "curl", r.stdout, "403")
+	until(t, "the audit line is there", func() bool { return strings.Contains(open.log.String(), "uid=65534") })
 	wantIn(t, "audit", open.log.String(), "uid=65534")
 	wantIn(t, "audit", open.log.String(), "outcome=\"denied\"")
 }

@@ -193,6 +193,7 @@ func TestLineRights(t *testing.T) {
 		wantIn(t, line, r.stdout, want)
 	}
 	say(t, s.socket, "@web echo x; restart web\n")
+	until(t, "the last audit line is there", func() bool { return strings.Contains(s.log.String(), "verb=restart") })
 	wantIn(t, "audit of a denial", s.log.String(), `role=viewer verb=stop target="web" outcome="denied"`)
 	wantIn(t, "audit of a command", s.log.String(), `role=admin verb=command target="web echo" outcome="ok"`)
 	wantIn(t, "audit of an order", s.log.String(), `role=admin verb=restart target="web" outcome="ok"`)

@@ -52,6 +52,21 @@ func isHungUp(c *net.UnixConn) bool {
 	return gone
 }
 
+// readNow reads what is there without waiting for more. eof: the other end has shut
+// its sending half down, or closed.
+func readNow(c *net.UnixConn, b []byte) (n int, eof bool) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	_ = raw.Control(func(fd uintptr) {
+		var err error
+		n, _, err = unix.Recvfrom(int(fd), b, unix.MSG_DONTWAIT)
+		eof = n == 0 && err == nil
+	})
+	return max(n, 0), eof
+}
+
 // awaitHangup returns true when either end is closed both ways, false when the
 // read deadline of c passes. Nobody else may read meanwhile.
 func awaitHangup(c *net.UnixConn) bool {

@@ -136,8 +136,9 @@ func (g *guest) Read(b []byte) (int, error) {
 
 // Close hangs up and gives the place back. It may be called again.
 func (g *guest) Close() error {
+	err := g.UnixConn.Close()
 	g.house.leave(g)
-	return g.UnixConn.Close()
+	return err
 }
 
 // privileged users have places of their own, and no limit for one user.
@@ -439,6 +440,15 @@ func (h *house) close(all bool) {
 	h.mu.Unlock()
 	for _, g := range out {
 		g.UnixConn.Close()
+	}
+}
+
+func (h *house) isClosed() bool {
+	select {
+	case <-h.closing:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/brood/supervisor/control/api"
@@ -23,28 +24,35 @@ const (
 	lineTime   = 30 * time.Second // for a line that has begun to end
 	promptTime = 10 * time.Minute // between the lines of a person, who has a prompt
 	fullOut    = 32 << 10         // bytes of answers that are sent without waiting for more
-	// hangupAfter is how long a command runs before its client is watched.
-	// Most commands are done by then.
-	hangupAfter = 20 * time.Millisecond
 )
 
-// lineConn is a connection that speaks the line protocol.
+// lineConn is a connection that speaks the line protocol. When it ends, its
+// buffers serve another.
 type lineConn struct {
+	first [firstBytes]byte // room for what is read, unless a line is longer
+	out   []byte           // answers that are not sent yet
+	lineState
+}
+
+// lineState is what a lineConn knows of the connection at hand.
+type lineState struct {
 	s *Server
 	g *guest
 
 	in       []byte // read and not done yet
+	room     []byte // what in is a part of
 	searched int    // bytes of in that hold no end of a line
 	began    bool   // the line in in has its deadline
-	room     []byte // what in is a part of
+	eof      bool   // the client has shut its sending half down
 
-	out     []byte // answers that are not sent yet
-	answers int    // begun so far
-	begun   bool   // the answer to the command at hand has
-	prompt  bool   // a person is there
-	quit    bool   // nothing more is read
-	broken  bool   // the client does not take answers any more
+	answers int  // begun so far
+	begun   bool // the answer to the command at hand has
+	prompt  bool // a person is there
+	quit    bool // nothing more is read
+	broken  bool // the client does not take answers any more
 }
+
+var lineConns = sync.Pool{New: func() any { return new(lineConn) }}
 
 // Why reading ends.
 var (
@@ -53,16 +61,16 @@ var (
 	errUnended     = errors.New("the last line has no end")
 )
 
-// serveLines speaks with g, whose first n bytes are in buf, until the end.
-func (s *Server) serveLines(g *guest, buf *[firstBytes]byte, n int) {
-	c := &lineConn{s: s, g: g, in: buf[:n], room: buf[:]}
+// serve speaks with g, whose first n bytes are in c.first, until the end.
+func (c *lineConn) serve(s *Server, g *guest, n int) {
+	c.lineState = lineState{s: s, g: g, in: c.first[:n], room: c.first[:]}
 	c.converse()
 	c.flush()
-	if !c.broken && !isHungUp(g.UnixConn) && hasInput(g.UnixConn) {
+	if !c.eof && !c.broken && !isHungUp(g.UnixConn) {
 		linger(g.UnixConn)
 	}
 	g.Close()
-	firsts.Put(buf)
+	c.lineState = lineState{}
 }
 
 func (c *lineConn) converse() {
@@ -80,7 +88,13 @@ func (c *lineConn) converse() {
 		if !c.g.house.begin(c.g) {
 			return // it was evicted before it said so
 		}
+		if len(c.in) == 0 {
+			c.readAhead()
+		}
 		c.do(line)
+		if c.eof && len(c.in) == 0 {
+			return
+		}
 		if bytes.IndexByte(c.in, '\n') < 0 {
 			c.flush()
 			c.quit = c.quit || !c.g.house.end(c.g)
@@ -146,10 +160,20 @@ func (c *lineConn) read() error {
 	if n > 0 {
 		return nil
 	}
-	if errors.Is(err, io.EOF) && len(c.in) > 0 {
+	c.eof = errors.Is(err, io.EOF)
+	if c.eof && len(c.in) > 0 {
 		return errUnended
 	}
 	return err
+}
+
+// readAhead reads what is there already, without waiting. Mostly that is the end,
+// and to know it before the answer is written lets the connection be closed right
+// after: a client that waits for the end is woken once, not twice.
+func (c *lineConn) readAhead() {
+	c.makeRoom()
+	n, eof := readNow(c.g.UnixConn, c.room)
+	c.in, c.eof = c.room[:n], eof
 }
 
 func (c *lineConn) patience() time.Duration {
@@ -248,7 +272,7 @@ func (c *lineConn) flush() {
 	if _, err := c.g.UnixConn.Write(c.out); err != nil {
 		c.broken = true
 	}
-	if c.out = c.out[:0]; cap(c.out) > 2*fullOut {
+	if c.out = c.out[:0]; cap(c.out) > 4*fullOut {
 		c.out = nil
 	}
 }
@@ -259,18 +283,10 @@ func (c *lineConn) whileHere(limit time.Duration, f func(context.Context)) {
 	ctx, cancel := c.context(limit)
 	defer cancel()
 	c.flush() // what was asked before is not to wait
-	_ = c.g.UnixConn.SetReadDeadline(time.Time{})
-	watched := make(chan struct{})
-	watch := time.AfterFunc(hangupAfter, func() {
-		defer close(watched)
-		if awaitHangup(c.g.UnixConn) {
-			cancel()
-		}
-	})
+	w := watch{conn: c.g.UnixConn, gone: cancel}
+	c.s.watch(&w)
 	f(ctx)
-	if !watch.Stop() {
-		_ = c.g.UnixConn.SetReadDeadline(time.Unix(1, 0)) // ends the watch
-		<-watched
+	if c.s.unwatch(&w) {
 		c.began = false // the deadline of a line that has begun is set anew
 	}
 }

@@ -143,7 +143,7 @@ type Listener struct {
 	done    chan struct{}   // closed: Close began
 	watched chan struct{}   // closed: watch has returned
 	inlets  sync.WaitGroup
-	relief  // asked when descriptors have run out
+	outlet  // where connections go
 
 	// Owned by watch; before it starts by Listen, when it has ended by close.
 	seat     *seat
@@ -256,7 +256,7 @@ func (l *Listener) keepSeat() error {
 // serve starts to accept from n, which is from now on the node in place.
 func (l *Listener) serve(n *node) {
 	l.node = n
-	l.inlets.Go(func() { n.inlet.run(l.conns, l.done, l.isRelieved, l.plan.log) })
+	l.inlets.Go(func() { n.inlet.run(&l.outlet, l.conns, l.done, l.plan.log) })
 }
 
 // Close ends the service. The socket's file is removed if it is still the one this

@@ -68,21 +68,45 @@ func (in *inlet) hasEnded() bool {
 	}
 }
 
-// relief is somebody who closes a connection that is not needed, if there is one.
-type relief struct{ f atomic.Pointer[func() bool] }
+// outlet is where an inlet's connections go: to a server that takes them at once,
+// or to whoever calls Accept.
+type outlet struct {
+	taker  atomic.Pointer[func(net.Conn)]
+	relief atomic.Pointer[func() bool]
+}
 
-func (r *relief) whenShort(f func() bool) { r.f.Store(&f) }
+// serveTo has f called for each connection from now on, instead of Accept. It must
+// not take long. makeRoom is called when descriptors have run out; it says whether
+// it has closed one.
+func (o *outlet) serveTo(f func(net.Conn), makeRoom func() bool) {
+	o.relief.Store(&makeRoom)
+	o.taker.Store(&f)
+}
 
-func (r *relief) isRelieved() bool {
-	f := r.f.Load()
+// give passes c on; it is false when done is closed first.
+func (o *outlet) give(c net.Conn, out chan<- net.Conn, done <-chan struct{}) bool {
+	if f := o.taker.Load(); f != nil {
+		(*f)(c)
+		return true
+	}
+	select {
+	case out <- c:
+		return true
+	case <-done:
+		c.Close()
+		return false
+	}
+}
+
+func (o *outlet) isRelieved() bool {
+	f := o.relief.Load()
 	return f != nil && (*f)()
 }
 
-// run hands connections to out until the socket is closed, done is, or the inlet
-// is retired and has run dry. No other error ends it.
-// Where descriptors have run out, relieved may close one; then it is tried again at
-// once.
-func (in *inlet) run(out chan<- net.Conn, done <-chan struct{}, relieved func() bool, log hclog.Logger) {
+// run hands connections to o, or to out, until the socket is closed, done is, or
+// the inlet is retired and has run dry. No other error ends it. Where descriptors
+// have run out, o may close one; then it is tried again at once.
+func (in *inlet) run(o *outlet, out chan<- net.Conn, done <-chan struct{}, log hclog.Logger) {
 	defer close(in.ended)
 	defer in.ul.Close()
 	var (
@@ -98,10 +122,7 @@ func (in *inlet) run(out chan<- net.Conn, done <-chan struct{}, relieved func() 
 		switch {
 		case err == nil:
 			wait = acceptWaitMin
-			select {
-			case out <- c:
-			case <-done:
-				c.Close()
+			if !o.give(c, out, done) {
 				return
 			}
 		case errors.Is(err, net.ErrClosed):
@@ -116,7 +137,7 @@ func (in *inlet) run(out chan<- net.Conn, done <-chan struct{}, relieved func() 
 				logged = time.Now()
 				log.Warn("cannot accept clients of the control socket for now; raise the limit of open files (ulimit -n) if this goes on", "error", err)
 			}
-			if isShort(err) && in.awaitClient() && relieved() {
+			if isShort(err) && in.awaitClient() && o.isRelieved() {
 				continue
 			}
 			if !pause(wait, done) {

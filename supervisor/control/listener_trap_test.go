@@ -359,7 +359,7 @@ func TestAcceptBacksOff(t *testing.T) {
 		out, done := make(chan net.Conn), make(chan struct{})
 		lines := newLogLines()
 		began := time.Now()
-		go in.run(out, done, func() bool { return false }, lines.logger())
+		go in.run(&outlet{}, out, done, lines.logger())
 		(<-out).Close()
 		if d := time.Since(began); d < 90*time.Second || d > 100*time.Second {
 			t.Errorf("100 tries in a row took %v", d)

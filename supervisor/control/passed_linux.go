@@ -24,7 +24,7 @@ const firstPassed = 3
 // owner and mode, is the manager's business. It is neither removed nor put back,
 // and no lock is held on it. Who calls is asked of the kernel as on any other.
 type Passed struct {
-	relief
+	outlet
 	inlet   *inlet
 	addr    *net.UnixAddr
 	conns   chan net.Conn
@@ -123,7 +123,7 @@ func newPassed(f *os.File, log hclog.Logger) (*Passed, error) {
 		p.inlet.stop()
 		p.wg.Wait()
 	})
-	p.wg.Go(func() { p.inlet.run(p.conns, p.done, p.isRelieved, log) })
+	p.wg.Go(func() { p.inlet.run(&p.outlet, p.conns, p.done, log) })
 	return p, nil
 }
 

@@ -59,6 +59,9 @@ type Server struct {
 	web    *handover // what s.http listens on
 
 	receivers sync.WaitGroup // every goroutine of this server but those of s.http
+	crew      chan *guest    // to those of them who are free
+	free      atomic.Int32   // how many are
+	lookout   lookout
 
 	mu        sync.Mutex
 	listeners []net.Listener
@@ -112,10 +115,10 @@ func (s *Server) Close(ctx context.Context) error {
 	listeners := s.listeners
 	s.listeners = nil
 	s.mu.Unlock()
+	s.house.close(false)
 	for _, l := range listeners {
 		l.Close() // an error is about its file, and told by whoever made it
 	}
-	s.house.close(false)
 	err := s.http.Shutdown(ctx)
 	if err == nil {
 		err = s.house.awaitEmpty(ctx)

@@ -20,8 +20,11 @@ func (s *Server) Serve(l net.Listener) error {
 	if !s.track(l) {
 		return nil
 	}
-	if own, ok := l.(interface{ whenShort(func() bool) }); ok {
-		own.whenShort(s.house.makeRoom)
+	take := func(c net.Conn) { s.letIn(c, l.Addr().String()) }
+	if own, ok := l.(interface {
+		serveTo(func(net.Conn), func() bool)
+	}); ok {
+		own.serveTo(take, s.house.makeRoom)
 	}
 	for {
 		c, err := l.Accept()
@@ -31,16 +34,48 @@ func (s *Server) Serve(l net.Listener) error {
 		if err != nil {
 			return err
 		}
-		uc, ok := c.(*net.UnixConn)
-		if !ok {
-			c.Close() // who is calling is not known
-			continue
+		take(c)
+	}
+}
+
+// letIn lets a connection in that came by the socket at door, if there is room.
+func (s *Server) letIn(c net.Conn, door string) {
+	uc, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close() // who is calling is not known
+		return
+	}
+	var peer peerResult
+	peer.peer, peer.err = peerOf(uc)
+	g := s.house.admit(uc, peer)
+	if g == nil {
+		return
+	}
+	g.caller = &caller{peer: peer.peer, err: peer.err, door: door}
+	select {
+	case s.crew <- g: // somebody is free
+	default:
+		s.receivers.Go(func() { s.attend(g) })
+	}
+}
+
+// maxFree is how many goroutines of the crew wait for another connection when
+// theirs has ended: a new one would have to grow its stack again.
+const maxFree = 16
+
+// attend receives g, and then others, as one of the crew.
+func (s *Server) attend(g *guest) {
+	for {
+		s.receive(g)
+		if s.free.Add(1) > maxFree {
+			s.free.Add(-1)
+			return
 		}
-		var peer peerResult
-		peer.peer, peer.err = peerOf(uc)
-		if g := s.house.admit(uc, peer); g != nil {
-			g.caller = &caller{peer: peer.peer, err: peer.err, door: l.Addr().String()}
-			s.receivers.Go(func() { s.receive(g) })
+		select {
+		case g = <-s.crew:
+			s.free.Add(-1)
+		case <-s.house.closing:
+			return
 		}
 	}
 }
@@ -60,31 +95,27 @@ func (s *Server) track(l net.Listener) bool {
 	return true
 }
 
-// firsts are buffers for a connection's first bytes.
-var firsts = sync.Pool{New: func() any { return new([firstBytes]byte) }}
-
+// firstBytes is how much is read at first.
 const firstBytes = 4096
 
 // receive reads what comes first and passes the connection on to its tongue.
 func (s *Server) receive(g *guest) {
-	buf := firsts.Get().(*[firstBytes]byte)
+	c := lineConns.Get().(*lineConn)
 	_ = g.UnixConn.SetReadDeadline(time.Now().Add(headerTime))
-	n, err := g.UnixConn.Read(buf[:])
-	if err != nil {
-		firsts.Put(buf)
+	n, err := g.UnixConn.Read(c.first[:])
+	switch {
+	case err != nil:
 		g.Close()
-		return
+	case !isHTTP(c.first[0]):
+		c.serve(s, g, n)
+	default:
+		g.ahead = append([]byte(nil), c.first[:n]...)
+		_ = g.UnixConn.SetReadDeadline(time.Time{})
+		if !s.web.hand(g) {
+			g.Close()
+		}
 	}
-	if !isHTTP(buf[0]) {
-		s.serveLines(g, buf, n)
-		return
-	}
-	g.ahead = append([]byte(nil), buf[:n]...)
-	firsts.Put(buf)
-	_ = g.UnixConn.SetReadDeadline(time.Time{})
-	if !s.web.hand(g) {
-		g.Close()
-	}
+	lineConns.Put(c)
 }
 
 // connState tells the house who is idle. HTTP calls a connection active when it
