@@ -59,9 +59,9 @@ func sendOne(ctx context.Context, socket string, i int) {
 	defer stop()
 	target := []string{"web", fmt.Sprintf("web/%d", i%4+1), "web/*"}[i%3]
 	if i%2 == 0 {
-		fmt.Fprintf(c, "timeout 100ms @%s echo x; quit\n", target)
+		fmt.Fprintf(c, "timeout 2s @%s echo x; quit\n", target)
 	} else {
-		fmt.Fprintf(c, "POST /v1/pools/web/commands/echo?timeout=100ms HTTP/1.1\r\nHost: b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+		fmt.Fprintf(c, "POST /v1/pools/web/commands/echo?timeout=2s HTTP/1.1\r\nHost: b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 	}
 	io.Copy(io.Discard, c)
 }
@@ -87,14 +87,14 @@ func looks(t testing.TB, s *server, n int) []time.Duration {
 }
 
 // TestLooksBesideHungWorkers: health and status do not wait for workers that hang.
-// A command there takes 100 ms to end; one look in a hundred may be unlucky with
-// the machine.
+// A command there takes 2 s to end; one look in a hundred may be unlucky with the
+// machine.
 func TestLooksBesideHungWorkers(t *testing.T) {
 	s := hungPool(t)
 	all := looks(t, s, 250)
 	p99 := all[len(all)*99/100]
 	t.Logf("health and status beside hung workers: median %v, p99 %v, worst %v", all[len(all)/2], p99, all[len(all)-1])
-	if p99 > 50*time.Millisecond {
+	if p99 > 500*time.Millisecond {
 		t.Errorf("p99 %v", p99)
 	}
 }

@@ -88,6 +88,7 @@ func TestLineCommands(t *testing.T) {
 		{"start web/1 wait 30s", `^web/1#2 done: ready, pid \d+\n$`},
 		{"restart web/2 wait", `^web/2#2 done: ready, pid \d+\n$`},
 		{"restart web/2", `^web/2#2 accepted: ready, pid \d+ .*\n$`},
+		{"start web/2 wait", `^web/2#\d done: ready, pid \d+\n$`},
 		{"scale web 3 wait", `^(.*\n)*web/3#1 done: ready, pid \d+\n$`},
 		{"restart web wait never", `^error: bad_request: wait never`},
 		{`status; echo \q`, `^error: bad_request: there is no escape`},

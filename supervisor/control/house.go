@@ -25,6 +25,8 @@ const (
 	fewestConnections  = 8
 	// lobbyTime is how long a connection that came to a full house may last.
 	lobbyTime = 2 * time.Second
+	// admitTime is how long a privileged newcomer waits for a place there.
+	admitTime = 10 * time.Second
 	// lookAtMost is how many idle guests are looked at to find one that may be
 	// evicted.
 	lookAtMost = 16
@@ -145,7 +147,7 @@ func (g *guest) Close() error {
 func (h *house) privileged(uid int) bool { return uid == 0 || uid == h.owner }
 
 // admit finds a place for a new connection, or is nil: there is none, and c is
-// closed. For a privileged user it waits, for lobbyTime at most, where even the
+// closed. For a privileged user it waits, for admitTime at most, where even the
 // lobby is full of guests who are being served.
 func (h *house) admit(c *net.UnixConn, peer peerResult) *guest {
 	g := &guest{UnixConn: c, house: h, peer: peer}
@@ -159,7 +161,7 @@ func (h *house) admit(c *net.UnixConn, peer peerResult) *guest {
 			return g
 		}
 		if deadline.IsZero() {
-			deadline = time.Now().Add(lobbyTime)
+			deadline = time.Now().Add(admitTime)
 		}
 		if !h.privileged(g.uid()) || !h.awaitRoom(deadline) {
 			refuse(c)
@@ -219,8 +221,23 @@ func (h *house) tryAdmit(g *guest) (evicted *guest, ok bool) {
 
 func (h *house) enterLobby(g *guest) {
 	g.limited = true
-	g.timer = time.AfterFunc(lobbyTime, func() { g.Close() })
+	g.timer = time.AfterFunc(lobbyTime, func() { h.showOut(g) })
 	h.inLobby++
+}
+
+// showOut ends g's time in the lobby. One that has asked, and is not served yet for
+// want of CPU, may stay.
+func (h *house) showOut(g *guest) {
+	h.mu.Lock()
+	stays := g.gone || !g.limited // the latter has found a place just now
+	if !stays && !g.busy && hasInput(g.UnixConn) {
+		stays = true
+		g.timer.Reset(lobbyTime)
+	}
+	h.mu.Unlock()
+	if !stays {
+		g.Close()
+	}
 }
 
 // lobbyFor is how many guests there may be in the lobby for g to be let in.
