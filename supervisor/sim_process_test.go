@@ -96,7 +96,7 @@ func (p *simProcess) exit(e process.Exit) {
 	}
 	w.s.exited(p.l, e)
 	for w.odds(3) {
-		w.later(w.upTo(10*time.Second), func() { w.lateWord(p) })
+		w.later(2*simClear+w.upTo(10*time.Second), func() { w.lateWord(p) }) // its end is known by then
 	}
 }
 

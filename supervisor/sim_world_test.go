@@ -131,6 +131,9 @@ func (w *world) ask(do func()) {
 	}
 }
 
+// simClear is how long it takes to look for what a process has left behind.
+const simClear = time.Millisecond
+
 // newWorld starts a supervisor with one to three pools.
 func newWorld(seed uint64, sabotaged simSabotage) *world {
 	w := &world{
@@ -165,7 +168,7 @@ func newWorld(seed uint64, sabotaged simSabotage) *world {
 		after: func(f func()) { w.ask(f) },
 		start: w.start,
 		last:  func(*live) *ExitStatus { return &ExitStatus{} },
-		clear: func(*live) { time.Sleep(time.Millisecond) },
+		clear: func(*live) { time.Sleep(simClear) },
 		note:  func(*live) {}, chance: chance.Float64,
 	}
 	go func() { w.ended <- s.Run(context.Background()) }()
