@@ -254,6 +254,11 @@ func (s *Server) reload(r *request) error {
 	if err != nil {
 		return err
 	}
+	for _, c := range out.Changes {
+		if isAccepted(c.Results) {
+			return r.json(http.StatusAccepted, out)
+		}
+	}
 	return r.json(http.StatusOK, out)
 }
 

@@ -194,17 +194,27 @@ func (s *Server) doReload(ctx context.Context, c *caller, dryRun bool, wait time
 		if err != nil {
 			return err
 		}
-		out, err = reloaded(changes, dryRun)
+		out, err = reloaded(changes, dryRun, wait > 0)
 		return err
 	})
 	return out, err
 }
 
-func reloaded(changes []supervisor.Change, dryRun bool) (api.Reload, error) {
+// reloaded is the changes, or the failure that they are.
+func reloaded(changes []supervisor.Change, dryRun, waited bool) (api.Reload, error) {
 	out := api.Reload{DryRun: dryRun, Changes: make([]api.Change, len(changes))}
-	var failed []string
+	var failed, late []string
 	for i, c := range changes {
 		out.Changes[i] = changeJSON(c)
+		for j, r := range out.Changes[i].Results {
+			switch {
+			case r.Outcome != string(supervisor.OutcomeTimeout):
+			case waited:
+				late = append(late, c.Pool)
+			default:
+				out.Changes[i].Results[j].Outcome = accepted
+			}
+		}
 		if c.Failed() {
 			failed = append(failed, c.Pool+": "+firstText(out.Changes[i].Results, string(supervisor.OutcomeFailed)))
 		}
@@ -212,6 +222,10 @@ func reloaded(changes []supervisor.Change, dryRun bool) (api.Reload, error) {
 	if len(failed) > 0 {
 		return out, &failure{api.Problem{Code: api.CodeFailed, Changes: out.Changes,
 			Detail: "these pools are as they were before: " + strings.Join(failed, "; ")}}
+	}
+	if len(late) > 0 {
+		return out, &failure{api.Problem{Code: api.CodeTimeout, Changes: out.Changes,
+			Detail: "it goes on, and these pools are not there yet: " + strings.Join(late, ", ")}}
 	}
 	return out, nil
 }

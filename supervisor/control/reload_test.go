@@ -1,0 +1,66 @@
+package control
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/brood/supervisor"
+)
+
+// TestReloadSaysWhatHappened: done, accepted where nobody waits, or not there yet.
+func TestReloadSaysWhatHappened(t *testing.T) {
+	var h *here
+	slow := workers("slow", 1)
+	slow.Command, slow.Ready = []string{"sleep", "1000"}, supervisor.Ready{When: supervisor.ReadyHello} // it never is
+	next := []supervisor.Pool{workers("web", 1)}
+	reload := func(ctx context.Context, dryRun bool) ([]supervisor.Change, error) {
+		if dryRun {
+			return h.sup.Plan(supervisor.Config{Pools: next})
+		}
+		return h.sup.Reload(ctx, supervisor.Config{Pools: next})
+	}
+	h = serveHere(t, Config{Reload: reload}, workers("web", 1))
+	check := func(page string, status int, words ...string) {
+		t.Helper()
+		got, body := h.ask("POST", page, "")
+		for _, w := range words {
+			if got != status || !strings.Contains(body, w) {
+				t.Errorf("%s: %d %s; want %d with %s", page, got, body, status, w)
+			}
+		}
+	}
+	check("/v1/reload", 200, `"kind":"unchanged"`)
+	next = append(next, slow)
+	check("/v1/reload?dry_run=true", 200, `"dry_run":true`, `"kind":"add"`)
+	check("/v1/reload?wait=50ms", 504, `"code":"timeout"`, `"pool":"slow"`, `"outcome":"timeout"`)
+	check("/v1/reload", 409, "conflict") // it is under way
+	h.ask("POST", "/v1/pools/slow/stop?wait=1m", "")
+	until(t, "its end", func() bool { status, _ := h.ask("POST", "/v1/reload", ""); return status == 200 })
+	next = next[:1]
+	check("/v1/reload?wait=0s", 202, `"outcome":"accepted"`)
+}
+
+// TestUpgradePage: an admin's, where there is one to be had.
+func TestUpgradePage(t *testing.T) {
+	h := serveHere(t, Config{}, workers("web", 1))
+	if status, body := h.ask("POST", "/v1/upgrade", ""); status != 409 || !strings.Contains(body, "conflict") {
+		t.Errorf("where it can't be: %d %s", status, body)
+	}
+	asked := 0
+	h = serveHere(t, Config{Upgrade: func(ctx context.Context) error {
+		if _, ok := ctx.Deadline(); !ok {
+			t.Error("no deadline")
+		}
+		asked++
+		return nil
+	}}, workers("web", 1))
+	if status, body := h.ask("POST", "/v1/upgrade?wait=5s", ""); status != 200 || asked != 1 {
+		t.Errorf("%d %s, asked %d times", status, body, asked)
+	}
+	stranger := &caller{peer: Peer{UID: 61000, known: true}}
+	if err := h.server.doUpgrade(t.Context(), stranger, time.Minute); err == nil || problemOf(err).Code != "denied" || asked != 1 {
+		t.Errorf("a stranger: %v, asked %d times", err, asked)
+	}
+}
