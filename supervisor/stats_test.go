@@ -14,7 +14,11 @@ func TestCommandsAreCounted(t *testing.T) {
 	s := run(t, Config{Pools: []Pool{echoes(2)}})
 	await(t, s, "all ready", allReady)
 	call := func(to, command string, m ipc.Message) {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		patience := time.Minute
+		if command == "hang" {
+			patience = 50 * time.Millisecond
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		_, _ = s.Call(ctx, target(t, to), command, m)
 	}
