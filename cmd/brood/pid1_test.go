@@ -162,6 +162,8 @@ func TestPID1PassesSignalsOn(t *testing.T) {
 		c := startContainer(t, "-c", file).start()
 		if sig == syscall.SIGTERM {
 			syscall.Kill(c.pid, syscall.SIGHUP)
+			syscall.Kill(c.pid, syscall.SIGUSR2)
+			await(t, "SIGUSR2 is refused", func() bool { return strings.Contains(c.log.String(), "can't be upgraded") })
 			await(t, "SIGHUP reloads", func() bool { return strings.Contains(c.log.String(), "kind=unchanged") })
 		}
 		if code := c.signal(sig); code != 0 {

@@ -183,7 +183,7 @@ func signals(sup *supervisor.Supervisor, reload reloadFunc, log hclog.Logger) (e
 	c := make(chan os.Signal, 4)
 	// SIGPIPE is taken so that a reader of our output that goes away does not end
 	// us; ignoring it would be inherited by the workers.
-	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
+	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2, syscall.SIGPIPE)
 	quit := make(chan struct{})
 	var reloads sync.WaitGroup
 	return func() error {
@@ -268,6 +268,8 @@ func logReload(reload reloadFunc, sup *supervisor.Supervisor, log hclog.Logger) 
 func onSignal(sup *supervisor.Supervisor, log hclog.Logger, sig os.Signal, asked bool) bool {
 	switch sig {
 	case syscall.SIGPIPE:
+	case syscall.SIGUSR2:
+		log.Warn("this supervisor can't be upgraded while it runs; stop it and start it anew", "signal", sig.String())
 	default:
 		if asked {
 			log.Warn("stopping at once", "signal", sig.String())
