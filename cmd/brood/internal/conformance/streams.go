@@ -167,7 +167,7 @@ func checkStreamUnread(s *subject) error {
 		return err
 	}
 	time.Sleep(time.Second) // that long it may grow
-	return s.bounded(before, 32<<20)
+	return s.bounded(before, 64<<20)
 }
 
 func checkProgress(s *subject) error {
