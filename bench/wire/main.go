@@ -63,6 +63,7 @@ func run() error {
 		return names(os.Stdout, o)
 	}
 	o.log = os.Stderr
+	o.keep = func(r report.Results) error { return report.Keep(*resultsFile, "", r) }
 	results, err := measure(o)
 	if err != nil {
 		return err

@@ -139,7 +139,7 @@ func (b *bench) ping(pinned bool) error {
 			pt.IdleP50.Median, pt.IdleP99.Median, pt.FullP50.Median, pt.FullP99.Median, pt.Flow.Median)
 	}
 	b.results.Pings = append(b.results.Pings, cell)
-	return nil
+	return b.keep(b.results)
 }
 
 // ping asks the parent for a pingRun: idle p50 and p99, full p50 and p99 in

@@ -19,6 +19,7 @@ type options struct {
 	only   *regexp.Regexp
 	peers  *regexp.Regexp
 	log    io.Writer
+	keep   func(report.Results) error // what has been measured so far; called after each cell
 }
 
 // grid is every cell that is measured: sizes with the callers that make sense
@@ -155,6 +156,9 @@ func (b *bench) wire(pinned bool) error {
 		}
 		b.results.Wire = append(b.results.Wire, cell)
 		b.show(cell)
+		if err := b.keep(b.results); err != nil {
+			return err
+		}
 	}
 	return nil
 }
