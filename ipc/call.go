@@ -208,15 +208,10 @@ func (c *Conn) sendableCall(m Message) (code Code, text string) {
 // its terminal frame comes.
 func (c *Conn) abandon(p *pending, code Code) (Message, error) {
 	c.mu.Lock()
-	unseen := p.stream.drop()
 	if p.done {
-		c.mu.Unlock()
-		closePieces(unseen)
-		if !p.streams {
-			<-p.wake
-		}
-		return p.answer.msg, p.answer.err
+		return c.tooLate(p, code)
 	}
+	unseen := p.stream.drop()
 	e := &CallError{Command: p.command, Code: code}
 	fds := c.giveUp(p, e)
 	led := c.lead()
@@ -227,6 +222,26 @@ func (c *Conn) abandon(p *pending, code Code) (Message, error) {
 		c.write()
 	}
 	return Message{}, e
+}
+
+// tooLate is abandon for a call whose answer is there already. It is not one
+// without the pieces that CallStream's caller has not seen; those that are to
+// be joined are the reader's until wake tells. It lets go of mu.
+func (c *Conn) tooLate(p *pending, code Code) (Message, error) {
+	var unseen []due
+	if p.streams {
+		unseen = p.stream.drop()
+	}
+	c.mu.Unlock()
+	closePieces(unseen)
+	if !p.streams {
+		<-p.wake
+	}
+	if len(unseen) > 0 && p.answer.err == nil {
+		p.answer.msg.CloseFiles()
+		return Message{}, &CallError{Command: p.command, Code: code, Message: "given up before all pieces of the answer were taken", Started: StartedYes}
+	}
+	return p.answer.msg, p.answer.err
 }
 
 // giveUp does the work of abandon and fills e in. It returns what is to be

@@ -501,3 +501,49 @@ func TestInline(t *testing.T) {
 		t.Errorf("%s of %d, %v", m.Payload, n, err)
 	}
 }
+
+// A stream that is given up while pieces wait has not gone well, though the
+// answer has come too.
+func TestStreamGivenUpBeforeItsLastPieces(t *testing.T) {
+	c, p := face(t, Supervisor, Config{})
+	p.greet(Hello{})
+	ctx, cancel := context.WithCancel(within(t))
+	defer cancel()
+	seen := 0
+	o := streaming(ctx, c, "x", func(Piece) error {
+		eventually(t, "the answer is there", func() bool { return c.Open() == 0 })
+		cancel()
+		seen++
+		return nil
+	})
+	p.want(TypeCall, 1)
+	p.write(data(1, "", []byte("1")), data(1, "", []byte("2")), result(1, nil))
+	wantCode(t, got(t, o).err, ErrCanceled, StartedYes)
+	if seen != 1 {
+		t.Errorf("%d pieces were seen", seen)
+	}
+}
+
+// Joined pieces are there in whole, or the call has not gone well, whenever it
+// is given up.
+func TestCancelRacesJoinedAnswer(t *testing.T) {
+	c, p := face(t, Supervisor, Config{})
+	p.greet(Hello{})
+	piece := make([]byte, 32<<10)
+	for i := range 500 {
+		ctx, cancel := context.WithCancel(within(t))
+		o := calling(ctx, c, "x", Message{})
+		f := p.next()
+		for f.Type == TypeCancel { // of the last one
+			f = p.next()
+		}
+		id := f.ID
+		p.write(data(id, "", piece))
+		go cancel()
+		p.write(result(id, []byte("end")))
+		if o := got(t, o); o.err == nil && len(o.msg.Payload) != len(piece)+3 {
+			t.Fatalf("round %d: %d bytes of %d and no error", i, len(o.msg.Payload), len(piece)+3)
+		}
+		cancel()
+	}
+}
