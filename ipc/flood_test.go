@@ -147,6 +147,14 @@ func TestOwnWordsAreBounded(t *testing.T) {
 		t.Errorf("%d %s were taken", n, what)
 		return n
 	}
+	empty := untilOverloaded("empty events", func() error { return c.Event("log", Message{}) })
+	if held := empty * (HeaderSize + len("log")); held > 2*maxEvents { // the socket has some
+		t.Errorf("%d bytes of empty events were taken", held)
+	}
+	for range empty {
+		p.want(TypeEvent, 0)
+	}
+	queued(t, c, 0)
 	events := untilOverloaded("events", func() error { return c.Event("log", event) })
 	pings := untilOverloaded("pings", func() error { _, err := c.SendPing(); return err })
 	untilOverloaded("READYs", c.Ready)

@@ -8,7 +8,7 @@ import "sync"
 type outbox struct {
 	urgent  []byte        // encoded frames that go ahead of all messages
 	msgs    queue         // in order; only the first may have been begun
-	events  int           // bytes of the EVENTs and RETIREs among msgs
+	events  int           // cost of the EVENTs and RETIREs among msgs
 	data    int           // cost of the DATAs among msgs
 	drained chan struct{} // closed when data has become less; nil while nobody waits for that
 	alone   bool          // the last batch was the urgent lane alone, for the sake of descriptors
@@ -248,7 +248,7 @@ func (o *outbox) move(m *outgoing, b *batch) {
 			b.size += HeaderSize
 		}
 	case TypeEvent, TypeRetire:
-		o.events -= m.sent
+		o.events -= cost(len(m.name), m.sent, 0)
 	case TypeData:
 		o.lessData(cost(len(m.name), m.sent, int(m.NFDs)))
 	case TypeResult, TypeError:

@@ -59,11 +59,12 @@ type retirement struct {
 // tell queues an EVENT or a RETIRE behind the answers.
 func (c *Conn) tell(t Type, name string, m Message) error {
 	e := &outgoing{Header: Header{Type: t, Codec: m.Codec}, name: name, payload: bytes.Clone(m.Payload)}
+	n := cost(len(name), len(m.Payload), 0)
 	return c.queue(t, func(o *outbox) bool {
-		if o.events+len(m.Payload) > maxEvents {
+		if o.events+n > maxEvents {
 			return false
 		}
-		o.events += len(m.Payload)
+		o.events += n
 		o.msgs.push(e)
 		return true
 	})
