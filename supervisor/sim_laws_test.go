@@ -179,7 +179,7 @@ func (w *world) check() {
 		w.lastEvent = e.Seq
 		w.seen[string(e.Kind)]++
 	}
-	if w.sabotaged.keepsPlaces && w.odds(50) {
+	if w.sabotage().keepsPlaces && w.odds(50) {
 		g := w.s.boards()[0].gate
 		g.mu.Lock()
 		for l := range g.busy {

@@ -36,7 +36,7 @@ func (p *simProcess) Signal(sig syscall.Signal) error {
 	if !p.alive.Load() {
 		return process.ErrEnded
 	}
-	if p.w.sabotaged.deafToKill && sig == syscall.SIGKILL {
+	if p.w.sabotage().deafToKill && sig == syscall.SIGKILL {
 		return nil
 	}
 	p.w.ask(func() { p.signalled(sig) })
@@ -90,7 +90,7 @@ func (p *simProcess) exit(e process.Exit) {
 	w := p.w
 	delete(w.alive, p)
 	p.link.end()
-	if w.sabotaged.forgetsExit && w.odds(20) {
+	if w.sabotage().forgetsExit && w.odds(20) {
 		w.untold = append(w.untold, p)
 		return
 	}
@@ -241,7 +241,7 @@ func (c *simLink) Call(ctx context.Context, command string, m ipc.Message) (ipc.
 	c.open[call] = true
 	c.mu.Unlock()
 	c.p.w.ask(call.arrived)
-	if c.p.w.sabotaged.swallows && number%50 == 0 {
+	if c.p.w.sabotage().swallows && number%50 == 0 {
 		<-c.p.w.over
 	}
 	select {
@@ -332,7 +332,7 @@ func (c *simLink) end() {
 	close(c.done)
 	for _, call := range open {
 		started := ipc.StartedUnknown
-		if !call.started && call.number%2 == 0 || c.p.w.sabotaged.liesOfStarts { // no byte of it was written
+		if !call.started && call.number%2 == 0 || c.p.w.sabotage().liesOfStarts { // no byte of it was written
 			started = ipc.StartedNo
 		}
 		call.finish(simAnswer{err: &ipc.CallError{Code: ipc.ErrLost, Started: started}})

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing/synctest"
 	"time"
@@ -29,8 +30,8 @@ type world struct {
 	s         *Supervisor
 	seed      uint64
 	rng       *rand.Rand
-	sabotaged simSabotage
-	trouble   int // a process misbehaves once in so many times, in each way
+	sabotaged atomic.Pointer[simSabotage] // read by the loop too
+	trouble   int                         // a process misbehaves once in so many times, in each way
 	agenda    simAgenda
 	seq       int
 
@@ -134,12 +135,15 @@ func (w *world) ask(do func()) {
 // simClear is how long it takes to look for what a process has left behind.
 const simClear = time.Millisecond
 
+func (w *world) sabotage() *simSabotage { return w.sabotaged.Load() }
+
 // newWorld starts a supervisor with one to three pools.
 func newWorld(seed uint64, sabotaged simSabotage) *world {
 	w := &world{
-		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), sabotaged: sabotaged, poke: make(chan struct{}, 1),
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), poke: make(chan struct{}, 1),
 		over: make(chan struct{}), seen: map[string]int{}, tries: map[int]int{}, alive: map[*simProcess]bool{}, starts: map[int][]lifecycle.ID{}, pool: map[string]Pool{}, ended: make(chan error, 1),
 	}
+	w.sabotaged.Store(&sabotaged)
 	w.trouble = []int{4, 10, 40}[w.rng.IntN(3)]
 	for i := range 1 + w.rng.IntN(3) {
 		p := w.anyPool([]string{"web", "jobs", "cache"}[i])
@@ -223,7 +227,7 @@ func (w *world) start(id lifecycle.ID, from *launch, pl *place) (*live, error) {
 	p.alive.Store(true)
 	l.proc, l.conn = p, p.link
 	w.alive[p] = true
-	if w.sabotaged.startsTwo && w.odds(20) {
+	if w.sabotage().startsTwo && w.odds(20) {
 		w.alive[&simProcess{w: w, id: id}] = true
 	}
 	w.s.post(lifecycle.Spawned{ID: id, PID: l.pid}, l)
@@ -310,7 +314,7 @@ func (w *world) meddleAndStep() {
 
 // tearDown ends a world in which a law was broken, so that nothing of it is left.
 func (w *world) tearDown() {
-	w.sabotaged = simSabotage{}
+	w.sabotaged.Store(&simSabotage{})
 	close(w.over)
 	w.shutdown(true)
 	for _, p := range w.untold {
@@ -342,7 +346,7 @@ func (w *world) shutdown(now bool) {
 // lateWord is something that a process says which is no more.
 func (w *world) lateWord(p *simProcess) {
 	id := p.id
-	if w.sabotaged.lateCounts {
+	if w.sabotage().lateCounts {
 		id.Generation++
 	}
 	events := []lifecycle.Event{

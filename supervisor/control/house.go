@@ -164,9 +164,22 @@ func (h *house) admit(c *net.UnixConn, peer peerResult) *guest {
 			deadline = time.Now().Add(admitTime)
 		}
 		if !h.privileged(g.uid()) || !h.awaitRoom(deadline) {
-			refuse(c)
+			if h.isClosing() {
+				c.Close() // it is no fuller than before
+			} else {
+				refuse(c)
+			}
 			return nil
 		}
+	}
+}
+
+func (h *house) isClosing() bool {
+	select {
+	case <-h.closing:
+		return true
+	default:
+		return false
 	}
 }
 
