@@ -48,8 +48,8 @@ func (p *pending) signal() {
 
 // Call sends a command and waits for its outcome. ctx's deadline goes along,
 // and the callee is told when ctx ends first. Every error is a *[CallError].
-// m.Payload must not be written to again if that is canceled or timeout: some
-// of the message may still be sent after Call has returned. If the answer is
+// m.Payload must not be written to again if that is canceled, timeout or lost:
+// some of the message may still be sent after Call has returned. If the answer is
 // streamed, its pieces are put together and what else the callee tells on the
 // way is dropped.
 func (c *Conn) Call(ctx context.Context, command string, m Message) (Message, error) {
