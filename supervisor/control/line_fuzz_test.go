@@ -54,7 +54,7 @@ func FuzzConnection(f *testing.F) {
 	for _, seed := range []string{
 		"status\n", "health; json status\nquit\n", "@web/1 flush all\n", "prompt\nhelp\n\x1b[A\nversion\n", "start web wait\n", "json @* x\n",
 		"events follow\n", "logs web/1 5 follow\n", "GET /v1/status HTTP/1.1\r\nHost: b\r\n\r\n", "POST /v1/shutdown HTTP/1.1\r\nHost: b\r\n\r\n",
-		"GET / HTTP/1.1\r\nHost: b\r\n\r\nstatus\n", "\x00\xff\n", "a\\", "'", strings.Repeat("x", 70000), strings.Repeat("version;", 500) + "\n",
+		"GET / HTTP/1.1\r\nHost: b\r\n\r\nstatus\n", "\x00\xff\n", "a\\", "'", "''\n", "help ''\n", "@web/1 ''\n", "json ''\n", strings.Repeat("x", 70000), strings.Repeat("version;", 500) + "\n",
 		"POST /x HTTP/1.1\r\nHost: b\r\nContent-Length: 10\r\n\r\n[", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 	} {
 		f.Add([]byte(seed))

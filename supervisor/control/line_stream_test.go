@@ -212,3 +212,14 @@ func mustTarget(t testing.TB, text string) supervisor.Target {
 	}
 	return target
 }
+
+// TestLineEmptyWord: a word may be empty, and is then a command that is not there.
+// Indexed into, it once ended the supervisor, whoever sent it.
+func TestLineEmptyWord(t *testing.T) {
+	h := serveHere(t, Config{}, workers("web", 1))
+	for _, text := range []string{"''\n", `""` + "\n", "help ''\n", "'' ''\n", "json ''\n", "@web/1 ''\n"} {
+		if got := h.line(text); !strings.Contains(got, "not_found") && !strings.Contains(got, "bad_request") {
+			t.Errorf("%q: got %q, want an error", text, got)
+		}
+	}
+}

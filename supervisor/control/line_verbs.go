@@ -111,7 +111,7 @@ func findVerb(said []string) (*lineVerb, error) {
 			break
 		}
 	}
-	if isHTTP(said[0][0]) {
+	if said[0] != "" && isHTTP(said[0][0]) { // '' is a word, too
 		hint = "; this connection speaks the line protocol, as its first byte was no upper-case letter"
 	}
 	return nil, failf(api.CodeNotFound, "there is no command %q%s", said[0], hint)
