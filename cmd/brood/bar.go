@@ -81,8 +81,9 @@ func (b *bar) text(p api.Progress, width int) string {
 		return b.out.Paint(term.Cyan, spin) + " " + term.Cut(progressText(p), width-2)
 	}
 	done := min(max(p.Done, 0), p.Total)
-	n := int(done * barWidth / p.Total)
-	line := fmt.Sprintf(" %3d%% %d/%d", done*100/p.Total, p.Done, p.Total)
+	of := func(n float64) int { return int(float64(done) * n / float64(p.Total)) } // in integers it may overflow: they are the worker's
+	n := of(barWidth)
+	line := fmt.Sprintf(" %3d%% %d/%d", of(100), p.Done, p.Total)
 	if p.Text != "" {
 		line += " " + term.Printable(p.Text)
 	}
