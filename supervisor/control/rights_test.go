@@ -108,3 +108,17 @@ func TestNarrowRights(t *testing.T) {
 		}
 	}
 }
+
+// TestFollowerIsRevoked: who follows logs or events when a reload takes the right
+// away sees nothing from then on.
+func TestFollowerIsRevoked(t *testing.T) {
+	s, _ := serveIdle(t)
+	s.SetAccess(Access{Owner: -1, Door: Door{Others: RoleOperator}})
+	sees := s.sees(&caller{peer: Peer{UID: 65534, known: true}}, verbLogs)
+	if !sees("web") {
+		t.Fatal("an operator sees no logs")
+	}
+	if s.SetAccess(Access{Owner: -1, Door: Door{Others: RoleViewer}}); sees("web") {
+		t.Error("it goes on seeing logs as a viewer")
+	}
+}
