@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"regexp"
@@ -11,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"example.com/brood/supervisor"
+	"example.com/brood/supervisor/control/api"
 )
 
 // lineTo is a bare connection that speaks lines.
@@ -221,5 +225,16 @@ func TestLineEmptyWord(t *testing.T) {
 		if got := h.line(text); !strings.Contains(got, "not_found") && !strings.Contains(got, "bad_request") {
 			t.Errorf("%q: got %q, want an error", text, got)
 		}
+	}
+}
+
+// TestLineFault: a fault in a command ends the connection that met with it, and
+// not the supervisor.
+func TestLineFault(t *testing.T) {
+	c := &lineConn{lineState: lineState{s: &Server{cfg: Config{Log: hclog.NewNullLogger()}}}} // nothing that a command needs
+	v, err := c.answer(&lineRequest{lineCommand: lineCommand{words: []string{"status"}}})
+	var f *failure
+	if v != nil || !errors.As(err, &f) || f.Code != api.CodeInternal || !c.quit {
+		t.Errorf("got %v, %v, quit %v", v, err, c.quit)
 	}
 }

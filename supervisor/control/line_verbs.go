@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,8 +74,21 @@ func (c *lineConn) run(cmd lineCommand) {
 	c.end()
 }
 
-// answer is the answer, or nil if it has been written.
-func (c *lineConn) answer(r *lineRequest) (any, error) {
+// answer is the answer, or nil if it has been written. A fault in this program
+// costs the one who met with it the connection, as in net/http, and nobody else.
+func (c *lineConn) answer(r *lineRequest) (v any, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			c.s.cfg.Log.Error("a fault in a command of the line protocol", "words", r.words, "fault", fault, "stack", string(debug.Stack()))
+			c.quit = true
+			v, err = nil, failf(api.CodeInternal, "a fault of brood's own; its log says more")
+		}
+	}()
+	return c.find(r)
+}
+
+// find finds what r asks for and does it.
+func (c *lineConn) find(r *lineRequest) (any, error) {
 	if r.target != "" {
 		r.verb = verbCommand
 		return c.permitted(r, r.target+" "+r.words[0], c.command)
