@@ -108,7 +108,7 @@ func TestLineFollow(t *testing.T) {
 	}
 	events, logs, all := lineTo(t, h.path), lineTo(t, h.path), lineTo(t, h.path)
 	io.WriteString(events, "json events follow\n")
-	io.WriteString(logs, "logs web/1 0 follow\n")
+	io.WriteString(logs, "logs web/1 5 follow\n") // the line comes before it follows, or after
 	io.WriteString(all, "json logs follow\n")
 	all.CloseWrite() // which is no reason to end
 	if got := h.line("@web/1 print hello; restart web/1 wait\n"); !strings.Contains(got, "web/1#2 done: ready") {
