@@ -42,7 +42,7 @@ func checkPingUnderLoad(s *subject) error {
 		if err := s.alive(i); err != nil {
 			return fmt.Errorf("with %d commands at work: %w", n, err)
 		}
-		if took := time.Since(start); took > time.Second {
+		if took := time.Since(start); took > max(time.Second, s.options.Timeout/3) {
 			return fmt.Errorf("with %d commands at work a ping took %v", n, took)
 		}
 	}
