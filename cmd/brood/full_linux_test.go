@@ -259,9 +259,9 @@ func TestStoppedSupervisor(t *testing.T) {
 					connected.Done()
 				}
 			})
-			// Who did not wait in the queue may have been idle in a full house before
-			// it got to ask; it comes again.
-			for deadline := time.Now().Add(60 * time.Second); i >= queue && got == nothing && time.Now().Before(deadline); {
+			// Who was taken for idle in a full house, in the moment between its words
+			// being read and being begun with, comes again.
+			for deadline := time.Now().Add(60 * time.Second); got == nothing && time.Now().Before(deadline); {
 				got = askHealth(a.socket, i%2 == 0, nil, func() {})
 			}
 			mu.Lock()
