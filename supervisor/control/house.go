@@ -2,9 +2,14 @@ package control
 
 import (
 	"context"
+	"io"
 	"net"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"example.com/brood/supervisor/control/api"
 )
@@ -105,6 +110,9 @@ type guest struct {
 	// caller is the same as the rights see it. It is set before anything is read.
 	caller *caller
 	ahead  []byte // read by receive, to be read again by HTTP
+	// asked: its first words are being read, or ask for something whole and wait
+	// to be begun with. It is set before they leave the socket.
+	asked atomic.Bool
 
 	// Guarded by house.mu.
 	busy       bool        // at work on a request; else it is in a list of idle guests
@@ -121,6 +129,35 @@ func (g *guest) uid() int {
 		return -1
 	}
 	return g.peer.peer.UID
+}
+
+// hasAsked reports whether it has said something that is not begun with yet.
+func (g *guest) hasAsked() bool { return hasInput(g.UnixConn) || g.asked.Load() }
+
+// readFirst reads what comes first.
+func (g *guest) readFirst(b []byte) (n int, err error) {
+	raw, err := g.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	rawErr := raw.Read(func(fd uintptr) bool {
+		g.asked.Store(true)
+		for n, err = unix.Read(int(fd), b); err == unix.EINTR; n, err = unix.Read(int(fd), b) {
+		}
+		if err == unix.EAGAIN {
+			g.asked.Store(false)
+		}
+		return err != unix.EAGAIN
+	})
+	switch {
+	case rawErr != nil:
+		return 0, rawErr
+	case err != nil:
+		return 0, os.NewSyscallError("read", err)
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 // NetConn is the socket.
@@ -243,7 +280,7 @@ func (h *house) enterLobby(g *guest) {
 func (h *house) showOut(g *guest) {
 	h.mu.Lock()
 	stays := g.gone || !g.limited // the latter has found a place just now
-	if !stays && !g.busy && hasInput(g.UnixConn) {
+	if !stays && !g.busy && g.hasAsked() {
 		stays = true
 		g.timer.Reset(lobbyTime)
 	}
@@ -304,7 +341,7 @@ func (h *house) evictOf(longestIdle func() *guest) *guest {
 		if g == nil {
 			return nil
 		}
-		if !hasInput(g.UnixConn) {
+		if !g.hasAsked() {
 			h.remove(g)
 			return g
 		}
@@ -328,7 +365,7 @@ func (h *house) longestIdle(all bool) *guest {
 func (h *house) evictFromLobby(newcomer *guest) *guest {
 	all := h.privileged(newcomer.uid())
 	for g := h.waiting.first; g != nil; g = g.next {
-		if (all || !h.privileged(g.uid())) && !hasInput(g.UnixConn) {
+		if (all || !h.privileged(g.uid())) && !g.hasAsked() {
 			h.remove(g)
 			return g
 		}
@@ -361,6 +398,7 @@ func (h *house) begin(g *guest) bool {
 		return true
 	}
 	g.busy = true
+	g.asked.Store(false)
 	h.unlink(g)
 	if g.limited && h.hasRoom(g) {
 		g.timer.Stop()
@@ -460,7 +498,7 @@ func (h *house) close(all bool) {
 	}
 	var out []*guest
 	for g := range h.guests {
-		if all || !g.busy && !hasInput(g.UnixConn) {
+		if all || !g.busy && !g.hasAsked() {
 			out = append(out, g)
 		}
 	}

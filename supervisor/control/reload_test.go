@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,17 +12,19 @@ import (
 
 // TestReloadSaysWhatHappened: done, accepted where nobody waits, or not there yet.
 func TestReloadSaysWhatHappened(t *testing.T) {
-	var h *here
+	var sup atomic.Pointer[supervisor.Supervisor]
 	slow := workers("slow", 1)
 	slow.Command, slow.Ready = []string{"sleep", "1000"}, supervisor.Ready{When: supervisor.ReadyHello} // it never is
-	next := []supervisor.Pool{workers("web", 1)}
+	var next atomic.Pointer[[]supervisor.Pool]
+	next.Store(&[]supervisor.Pool{workers("web", 1)})
 	reload := func(ctx context.Context, dryRun bool) ([]supervisor.Change, error) {
 		if dryRun {
-			return h.sup.Plan(supervisor.Config{Pools: next})
+			return sup.Load().Plan(supervisor.Config{Pools: *next.Load()})
 		}
-		return h.sup.Reload(ctx, supervisor.Config{Pools: next})
+		return sup.Load().Reload(ctx, supervisor.Config{Pools: *next.Load()})
 	}
-	h = serveHere(t, Config{Reload: reload}, workers("web", 1))
+	h := serveHere(t, Config{Reload: reload}, workers("web", 1))
+	sup.Store(h.sup)
 	check := func(page string, status int, words ...string) {
 		t.Helper()
 		got, body := h.ask("POST", page, "")
@@ -32,13 +35,13 @@ func TestReloadSaysWhatHappened(t *testing.T) {
 		}
 	}
 	check("/v1/reload", 200, `"kind":"unchanged"`)
-	next = append(next, slow)
+	next.Store(&[]supervisor.Pool{workers("web", 1), slow})
 	check("/v1/reload?dry_run=true", 200, `"dry_run":true`, `"kind":"add"`)
 	check("/v1/reload?wait=50ms", 504, `"code":"timeout"`, `"pool":"slow"`, `"outcome":"timeout"`)
 	check("/v1/reload", 409, "conflict") // it is under way
 	h.ask("POST", "/v1/pools/slow/stop?wait=1m", "")
 	until(t, "its end", func() bool { status, _ := h.ask("POST", "/v1/reload", ""); return status == 200 })
-	next = next[:1]
+	next.Store(&[]supervisor.Pool{workers("web", 1)})
 	check("/v1/reload?wait=0s", 202, `"outcome":"accepted"`)
 }
 
@@ -48,19 +51,19 @@ func TestUpgradePage(t *testing.T) {
 	if status, body := h.ask("POST", "/v1/upgrade", ""); status != 409 || !strings.Contains(body, "conflict") {
 		t.Errorf("where it can't be: %d %s", status, body)
 	}
-	asked := 0
+	var asked atomic.Int32
 	h = serveHere(t, Config{Upgrade: func(ctx context.Context) error {
 		if _, ok := ctx.Deadline(); !ok {
 			t.Error("no deadline")
 		}
-		asked++
+		asked.Add(1)
 		return nil
 	}}, workers("web", 1))
-	if status, body := h.ask("POST", "/v1/upgrade?wait=5s", ""); status != 200 || asked != 1 {
-		t.Errorf("%d %s, asked %d times", status, body, asked)
+	if status, body := h.ask("POST", "/v1/upgrade?wait=5s", ""); status != 200 || asked.Load() != 1 {
+		t.Errorf("%d %s, asked %d times", status, body, asked.Load())
 	}
 	stranger := &caller{peer: Peer{UID: 61000, known: true}}
-	if err := h.server.doUpgrade(t.Context(), stranger, time.Minute); err == nil || problemOf(err).Code != "denied" || asked != 1 {
-		t.Errorf("a stranger: %v, asked %d times", err, asked)
+	if err := h.server.doUpgrade(t.Context(), stranger, time.Minute); err == nil || problemOf(err).Code != "denied" || asked.Load() != 1 {
+		t.Errorf("a stranger: %v, asked %d times", err, asked.Load())
 	}
 }

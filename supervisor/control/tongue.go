@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/http"
@@ -102,11 +103,13 @@ const firstBytes = 4096
 func (s *Server) receive(g *guest) {
 	c := lineConns.Get().(*lineConn)
 	_ = g.UnixConn.SetReadDeadline(time.Now().Add(headerTime))
-	n, err := g.UnixConn.Read(c.first[:])
+	n, err := g.readFirst(c.first[:])
+	web := n > 0 && isHTTP(c.first[0])
+	g.asked.Store(n > 0 && bytes.Contains(c.first[:n], endOf(web)))
 	switch {
 	case err != nil:
 		g.Close()
-	case !isHTTP(c.first[0]):
+	case !web:
 		c.serve(s, g, n)
 	default:
 		g.ahead = append([]byte(nil), c.first[:n]...)
@@ -116,6 +119,14 @@ func (s *Server) receive(g *guest) {
 		}
 	}
 	lineConns.Put(c)
+}
+
+// endOf is what ends a line, or a request's header.
+func endOf(web bool) []byte {
+	if web {
+		return []byte("\r\n\r\n")
+	}
+	return []byte{'\n'}
 }
 
 // connState tells the house who is idle. HTTP calls a connection active when it
