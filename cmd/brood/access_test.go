@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -216,35 +215,34 @@ func TestReloadedRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// One connection stays open over both reloads: the fifo feeds it line by line.
-	dir := socketDir(t)
-	fifo, out := dir+"/in", dir+"/out"
-	if err := syscall.Mkfifo(fifo, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	os.Chmod(fifo, 0o666)
-	os.WriteFile(out, nil, 0o666)
-	os.Chmod(out, 0o666)
-	cmd := exec.Command("setpriv", "--reuid=61001", "--regid=61001", "--clear-groups", "sh", "-c", "exec socat -t30 - UNIX-CONNECT:"+s.socket+" <"+fifo+" >"+out)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Wait()
-	in, err := os.OpenFile(fifo, os.O_WRONLY, 0)
+	// One connection stays open over both reloads: pipes feed it line by line.
+	cmd := exec.Command("setpriv", "--reuid=61001", "--regid=61001", "--clear-groups", "socat", "-t30", "-", "UNIX-CONNECT:"+s.socket)
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	out, child, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd.Stdout = child
+	err = cmd.Start()
+	child.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
 	defer in.Close()
 	said := func(line, want string) {
 		t.Helper()
-		before, _ := os.ReadFile(out)
 		fmt.Fprintln(in, line)
-		for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-			now, _ := os.ReadFile(out)
-			if got := string(now[len(before):]); strings.Contains(got, want) {
-				return
-			} else if time.Now().After(end) {
-				t.Fatalf("%s: got %q, want %q", line, got, want)
+		out.SetReadDeadline(time.Now().Add(30 * time.Second))
+		var got []byte
+		for b := make([]byte, 4096); !strings.Contains(string(got), want); {
+			n, err := out.Read(b)
+			if got = append(got, b[:n]...); err != nil {
+				t.Fatalf("%s: got %q, want %q: %v", line, got, want, err)
 			}
 		}
 	}

@@ -113,16 +113,6 @@ func childrenOf(parent int) (all []child) {
 	return all
 }
 
-// await looks until what is wanted is so.
-func await(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("in vain: %s", what)
-		}
-	}
-}
-
 func TestPID1ReapsOrphans(t *testing.T) {
 	// The worker leaves a hundred processes behind that have ended, or will.
 	c := startContainer(t, "-n", "2", "--name", "web", "--", "sh", "-c",
@@ -133,7 +123,7 @@ func TestPID1ReapsOrphans(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	var left []child
-	await(t, "only the two workers are left", func() bool {
+	until(t, "only the two workers are left", func() bool {
 		left = childrenOf(c.pid)
 		return len(left) == 2
 	})
@@ -163,8 +153,8 @@ func TestPID1PassesSignalsOn(t *testing.T) {
 		if sig == syscall.SIGTERM {
 			syscall.Kill(c.pid, syscall.SIGHUP)
 			syscall.Kill(c.pid, syscall.SIGUSR2)
-			await(t, "SIGUSR2 is refused", func() bool { return strings.Contains(c.log.String(), "can't be upgraded") })
-			await(t, "SIGHUP reloads", func() bool { return strings.Contains(c.log.String(), "kind=unchanged") })
+			until(t, "SIGUSR2 is refused", func() bool { return strings.Contains(c.log.String(), "can't be upgraded") })
+			until(t, "SIGHUP reloads", func() bool { return strings.Contains(c.log.String(), "kind=unchanged") })
 		}
 		if code := c.signal(sig); code != 0 {
 			t.Errorf("%v: exit %d: %v", sig, code, c.log)
@@ -193,7 +183,7 @@ func TestPID1ExitCodes(t *testing.T) {
 	// A worker that ignores TERM, and an operator who is in a hurry.
 	c = startContainer(t, "-n", "1", "--name", "web", "--", "sh", "-c", `trap "" TERM; while :; do sleep 1; done`).start()
 	syscall.Kill(c.pid, syscall.SIGTERM)
-	await(t, "the stop has begun", func() bool { return strings.Contains(c.log.String(), "a second signal kills") })
+	until(t, "the stop has begun", func() bool { return strings.Contains(c.log.String(), "a second signal kills") })
 	if code := c.signal(syscall.SIGTERM); code != 0 {
 		t.Errorf("a second TERM: exit %d: %v", code, c.log)
 	}

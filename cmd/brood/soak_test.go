@@ -457,7 +457,7 @@ func (k *soak) vitals() vitals {
 	// A plain worker ends every few seconds, so it is looked at until it is as it
 	// should be, and stays as it is for a moment.
 	var v vitals
-	await(k.t, fmt.Sprintf("%d workers, no zombies, as many descriptors twice in a row", soakWorkers), func() bool {
+	until(k.t, fmt.Sprintf("%d workers, no zombies, as many descriptors twice in a row", soakWorkers), func() bool {
 		v = read()
 		time.Sleep(50 * time.Millisecond)
 		again := read()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,18 +60,13 @@ while :; do sleep 0.05; done
 		t.Fatal(r)
 	}
 	const want = "up\nterm\nup\n"
-	for ends := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	until(t, fmt.Sprintf("the program has said %q", want), func() bool {
 		said, err := os.ReadFile(filepath.Join(dir, "said"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(said) == want {
-			return
-		}
-		if time.Now().After(ends) {
-			t.Fatalf("the program said %q, want %q", said, want)
-		}
-	}
+		return string(said) == want
+	})
 }
 
 func TestWorkerStatus(t *testing.T) {
