@@ -366,14 +366,9 @@ func TestAuditRequired(t *testing.T) {
 		t.Logf("metrics: %v", r)
 	}
 	os.Remove(dir + "/full")
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if r = as(t, root, s.socket, "brood send web echo x"); r.code == 0 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("with room again: %v", r)
-		}
-	}
+	until(t, "a command is carried out with room again", func() bool {
+		return as(t, root, s.socket, "brood send web echo x").code == 0
+	})
 	text, _ := os.ReadFile(dir + "/audit")
 	for line := range strings.Lines(string(text)) {
 		if !json.Valid([]byte(line)) {

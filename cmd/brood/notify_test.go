@@ -283,11 +283,11 @@ func startActivated(t *testing.T, cmd *exec.Cmd, socket string) *server {
 		close(s.ended)
 	}()
 	t.Cleanup(func() { s.stop(syscall.SIGTERM) })
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil || time.Now().After(end) {
-			return s
-		}
-	}
+	until(t, "its socket is there", func() bool {
+		_, err := os.Stat(socket)
+		return err == nil
+	})
+	return s
 }
 
 // TestSocketActivationRefused: what cannot be served is said, not left to hang.

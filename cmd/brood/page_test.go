@@ -54,8 +54,7 @@ http {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("nginx", "-p", dir, "-c", dir+"/conf")
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
+	cmd.Stderr = t.Output()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -63,16 +62,14 @@ http {
 		cmd.Process.Signal(os.Interrupt)
 		cmd.Wait()
 	})
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	until(t, "nginx listens", func() bool {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			c.Close()
-			return "http://" + addr + "/ops/brood/"
 		}
-		if time.Now().After(end) {
-			t.Fatalf("nginx: %v: %s", err, errs.String())
-		}
-	}
+		return err == nil
+	})
+	return "http://" + addr + "/ops/brood/"
 }
 
 // browser is a headless Chromium that is spoken to through a pipe
