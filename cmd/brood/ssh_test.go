@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -127,20 +126,17 @@ func sshd(t *testing.T) (port int, config string) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("/usr/sbin/sshd", "-D", "-e", "-f", in("sshd_config"))
-	var said strings.Builder
-	cmd.Stderr = &said
+	cmd.Stderr = t.Output()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	until(t, "sshd listens", func() bool {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			conn.Close()
-			return port, in("ssh_config")
 		}
-		if time.Now().After(end) {
-			t.Fatal(errors.Join(err, errors.New(said.String())))
-		}
-	}
+		return err == nil
+	})
+	return port, in("ssh_config")
 }
