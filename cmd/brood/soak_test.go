@@ -107,9 +107,9 @@ func (k *soak) config(workers int, extra string) {
     stop: {timeout: 2s}
     after: [web]
   plain:
-    command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo "line $i"; (sleep 0.2 & :); (setsid sleep 1000 & :); sleep 0.2; [ $i -lt 8 ] || exit 3; done']
+    command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo "line $i"; (sleep 0.2 & :); (setsid sleep 1000 & :); sleep 0.2; [ $i -lt 16 ] || exit 3; done']
     workers: 2
-    ready: {when: alive}
+    ready: {log: "line 1"}
     restart: {backoff: 10ms..200ms, budget: off, rate: off}
     stop: {timeout: 1s}
 %s`, workers, k.round.Add(1), extra)
