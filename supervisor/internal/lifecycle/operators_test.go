@@ -162,7 +162,7 @@ func (w *world) stale(tr *track) {
 
 // tally counts what a simulation has come by, so that it does not miss what it
 // is for.
-type tally [8]int
+type tally [9]int
 
 const (
 	sawSwap = iota
@@ -173,6 +173,7 @@ const (
 	sawRecycled
 	sawReleased
 	sawDump
+	sawTakenUp
 )
 
 func (t *tally) add(other tally) {
@@ -181,7 +182,7 @@ func (t *tally) add(other tally) {
 	}
 }
 
-var tallied = [...]string{"swap", "rollout that ended early", "reverted configuration", "new configuration", "slot gone", "recycled worker", "released pool", "dump"}
+var tallied = [...]string{"swap", "rollout that ended early", "reverted configuration", "new configuration", "slot gone", "recycled worker", "released pool", "dump", "machine taken up"}
 
 // empty is what was not seen; "": nothing.
 func (t tally) empty() string {

@@ -133,6 +133,9 @@ func (w *world) handed(p *Policy) *Policy {
 // order is settled, then shuts it down.
 func (w *world) run(steps int) {
 	for w.broken == "" && w.steps < steps && !w.finished {
+		if w.sabotaged.policy == nil && odds(w.rng, 20) {
+			w.takeUp()
+		}
 		w.anything()
 	}
 	w.peace("every order is settled", func() bool { return len(w.open) == 0 })
