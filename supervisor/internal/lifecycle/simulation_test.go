@@ -133,7 +133,7 @@ func (w *world) handed(p *Policy) *Policy {
 // order is settled, then shuts it down.
 func (w *world) run(steps int) {
 	for w.broken == "" && w.steps < steps && !w.finished {
-		if w.sabotaged.policy == nil && odds(w.rng, 20) {
+		if w.sabotaged.name == "" && odds(w.rng, 20) {
 			w.takeUp()
 		}
 		w.anything()
