@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -263,7 +262,21 @@ type FieldError struct {
 
 func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
 
-var poolName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,62}$`)
+// maxPoolName bounds the name of a pool, in bytes.
+const maxPoolName = 63
+
+// isPoolName: it is a letter, then letters, digits, '_', '-' or '.'.
+func isPoolName(name string) bool {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
+		case i > 0 && ('0' <= c && c <= '9' || c == '_' || c == '-' || c == '.'):
+		default:
+			return false
+		}
+	}
+	return name != "" && len(name) <= maxPoolName
+}
 
 // maxWorkers bounds one pool: more processes than Linux has pids by default
 // is a typing error.
@@ -293,8 +306,8 @@ func (p Pool) validate() []error {
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, &FieldError{"pools." + p.Name + field, fmt.Sprintf(format, args...)})
 	}
-	if !poolName.MatchString(p.Name) {
-		bad("", "a pool's name is a letter, then letters, digits, '_', '-' or '.', at most 63 in all; got %q", p.Name)
+	if !isPoolName(p.Name) {
+		bad("", "a pool's name is a letter, then letters, digits, '_', '-' or '.', at most %d in all; got %q", maxPoolName, p.Name)
 	}
 	if len(p.Command) == 0 || p.Command[0] == "" {
 		bad(".command", "is missing: the program to run and its arguments, as a list")

@@ -43,7 +43,7 @@ func ParseTarget(s string) (Target, error) {
 		return Target{Slot: n}, nil
 	}
 	pool, rest, hasSlot := strings.Cut(text, "/")
-	if !poolName.MatchString(pool) {
+	if !isPoolName(pool) {
 		return bad(fmt.Sprintf("%q is no name of a pool", pool))
 	}
 	t := Target{Pool: pool}

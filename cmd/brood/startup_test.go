@@ -12,8 +12,8 @@ import (
 // What a command costs before its first line of main is what all packages
 // linked in allocate in their initialisation, whether it needs them or not.
 const (
-	mostInitAllocs = 6000
-	mostInitBytes  = 512 << 10
+	mostInitAllocs = 1000
+	mostInitBytes  = 192 << 10
 )
 
 var initTrace = regexp.MustCompile(`(?m)^init (\S+) @.* clock, (\d+) bytes, (\d+) allocs$`)

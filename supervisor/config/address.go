@@ -23,7 +23,7 @@ func address(want string, parse func(text string) error) kind[string] {
 		}
 		return text, err == nil
 	}
-	return kind[string]{read: read, schema: object{"type": "string", "minLength": 1}}
+	return kind[string]{read: read, schema: func() object { return object{"type": "string", "minLength": 1} }}
 }
 
 // Whoever uses an address parses it.

@@ -129,7 +129,7 @@ func Parse(name string, text []byte) (*File, error) {
 func (src *source) parse(text []byte) *File {
 	var f File
 	if root, ok := src.tree(text); ok {
-		f, _ = section(fileKeys).read(root)
+		f, _ = wholeFile().read(root)
 		src.checkPools(f.Pools)
 	}
 	f.Control = f.Control.WithDefaults()

@@ -48,8 +48,7 @@ func oneOrMany[T any](what string, one kind[T]) kind[[]T] {
 		}
 		return all, ok
 	}
-	schema := object{"anyOf": []object{one.schema, {"type": "array", "minItems": 1, "items": one.schema}}}
-	return kind[[]T]{read, schema, true}
+	return kind[[]T]{read, oneOrList(one.schema), true}
 }
 
 // names is a text, or a list of texts.
@@ -67,7 +66,7 @@ func names(item kind[string]) kind[[]string] {
 		}
 		return all, ok
 	}
-	return kind[[]string]{read: read, schema: object{"anyOf": []object{item.schema, {"type": "array", "minItems": 1, "items": item.schema}}}}
+	return kind[[]string]{read: read, schema: oneOrList(item.schema)}
 }
 
 // commandWord is the name of a command.
@@ -78,7 +77,7 @@ var commandWord = kind[string]{read: func(n node) (string, bool) {
 		ok = false
 	}
 	return name, ok
-}, schema: object{"type": "string", "pattern": commandNamePattern}}
+}, schema: func() object { return object{"type": "string", "pattern": commandNamePattern} }}
 
 func (src *source) checkControl(f File) {
 	paths := map[string]string{}

@@ -11,10 +11,11 @@ import (
 )
 
 // kind is what a key takes: how its value is read, and what the JSON Schema
-// says of it. Where read returns false it has reported why.
+// says of it. Where read returns false it has reported why. schema makes a new
+// object each time, for those few who ask.
 type kind[V any] struct {
 	read   func(node) (V, bool)
-	schema object
+	schema func() object
 	// mayBeNull: a key with nothing after it is the same as an empty mapping.
 	mayBeNull bool
 }
@@ -23,13 +24,13 @@ type kind[V any] struct {
 type key[T any] struct {
 	name     string
 	required bool // for the schema; supervisor.Config.Validate misses it
-	schema   object
+	schema   func() object
 	read     func(node, *T)
 }
 
 // row makes a key. put stores what was read; it is not called if that failed.
 func row[T, V any](name, def string, k kind[V], put func(*T, V), help string) key[T] {
-	return key[T]{name: name, schema: describe(k.schema, help, def), read: func(n node, to *T) {
+	return key[T]{name: name, schema: func() object { return describe(k.schema(), help, def) }, read: func(n node, to *T) {
 		n.def = def
 		if n.isNull() && !k.mayBeNull {
 			n.bad("has no value; write one, or leave the key out%s", n.otherwise())
@@ -71,7 +72,7 @@ func section[T any](keys []key[T]) kind[T] {
 		}
 		return t, ok
 	}
-	return kind[T]{read, sectionSchema(keys), true}
+	return kind[T]{read, func() object { return sectionSchema(keys) }, true}
 }
 
 // byName is a mapping from names to sections.
@@ -88,9 +89,11 @@ func byName[T any](keys []key[T], pattern string, setName func(*T, string)) kind
 		}
 		return all, ok
 	}
-	return kind[[]T]{read, object{
-		"type": "object", "minProperties": 1,
-		"propertyNames": object{"pattern": pattern}, "additionalProperties": one.schema,
+	return kind[[]T]{read, func() object {
+		return object{
+			"type": "object", "minProperties": 1,
+			"propertyNames": object{"pattern": pattern}, "additionalProperties": one.schema(),
+		}
 	}, true}
 }
 
@@ -109,8 +112,10 @@ func mapOf[T any](one kind[T], pattern string, wrong func(name string) string) k
 		}
 		return all, ok
 	}
-	return kind[map[string]T]{read, object{
-		"type": []string{"object", "null"}, "propertyNames": object{"pattern": pattern}, "additionalProperties": one.schema,
+	return kind[map[string]T]{read, func() object {
+		return object{
+			"type": []string{"object", "null"}, "propertyNames": object{"pattern": pattern}, "additionalProperties": one.schema(),
+		}
 	}, true}
 }
 
@@ -137,7 +142,7 @@ func listOf[V any](what string, item kind[V]) kind[[]V] {
 		}
 		return all, ok
 	}
-	return kind[[]V]{read: read, schema: object{"type": "array", "items": item.schema}}
+	return kind[[]V]{read: read, schema: func() object { return object{"type": "array", "items": item.schema()} }}
 }
 
 // oneOrMore is a text, or a list of texts.
@@ -152,7 +157,7 @@ var oneOrMore = kind[[]string]{read: func(n node) ([]string, bool) {
 		ok = false
 	}
 	return all, ok
-}, schema: object{"anyOf": []object{text.schema, {"type": "array", "minItems": 1, "items": text.schema}}}}
+}, schema: oneOrList(text.schema)}
 
 // truth is true or false.
 var truth = kind[bool]{read: func(n node) (bool, bool) {
@@ -172,7 +177,7 @@ var truth = kind[bool]{read: func(n node) (bool, bool) {
 		ok = false
 	}
 	return isTrue, ok
-}, schema: object{"type": "boolean"}}
+}, schema: func() object { return object{"type": "boolean"} }}
 
 // orNone is what a 0 that is written in a file is in a Config, where 0 means the
 // default.
@@ -185,13 +190,9 @@ func orNone(n int) int {
 
 // whole is a whole number of at least lo and, unless hi is 0, at most hi.
 func whole(lo, hi int) kind[int] {
-	schema := object{"type": "integer", "minimum": lo}
-	bounds := fmt.Sprintf("at least %d", lo)
+	bounds, most := fmt.Sprintf("at least %d", lo), math.MaxInt
 	if hi > 0 {
-		schema["maximum"] = hi
-		bounds = fmt.Sprintf("%d to %d", lo, hi)
-	} else {
-		hi = math.MaxInt
+		bounds, most = fmt.Sprintf("%d to %d", lo, hi), hi
 	}
 	read := func(n node) (int, bool) {
 		text, ok := n.text("a whole number")
@@ -204,14 +205,20 @@ func whole(lo, hi int) kind[int] {
 			n.bad("must be a number, got the text %q; leave the quotes out", text)
 		case err != nil || len(text) > 1 && text[0] == '0':
 			n.bad("must be a whole number of %s, got %s", bounds, n.kind())
-		case v < lo || v > hi:
+		case v < lo || v > most:
 			n.bad("must be %s, got %d%s", bounds, v, n.hintAtDefault(v))
 		default:
 			return v, true
 		}
 		return 0, false
 	}
-	return kind[int]{read: read, schema: schema}
+	return kind[int]{read: read, schema: func() object {
+		schema := object{"type": "integer", "minimum": lo}
+		if hi > 0 {
+			schema["maximum"] = hi
+		}
+		return schema
+	}}
 }
 
 // hintAtDefault is for who writes 0 and means "as it comes".
@@ -237,7 +244,7 @@ func word[S ~string](allowed ...S) kind[S] {
 		}
 		return S(text), ok
 	}
-	return kind[S]{read: read, schema: object{"enum": words}}
+	return kind[S]{read: read, schema: func() object { return object{"enum": words} }}
 }
 
 // text is any text but the empty one.
@@ -248,7 +255,7 @@ var text = kind[string]{read: func(n node) (string, bool) {
 		ok = false
 	}
 	return text, ok
-}, schema: object{"type": []string{"string", "integer"}, "minLength": 1}}
+}, schema: func() object { return object{"type": []string{"string", "integer"}, "minLength": 1} }}
 
 // socketPath is a path short enough for an address; see unix(7).
 var socketPath = kind[string]{read: func(n node) (string, bool) {
@@ -264,7 +271,7 @@ var socketPath = kind[string]{read: func(n node) (string, bool) {
 		ok = false
 	}
 	return path, ok
-}, schema: object{"type": "string", "minLength": 1}}
+}, schema: func() object { return object{"type": "string", "minLength": 1} }}
 
 var environment = kind[map[string]string]{mayBeNull: true, read: func(n node) (map[string]string, bool) {
 	env := map[string]string{}
@@ -280,4 +287,6 @@ var environment = kind[map[string]string]{mayBeNull: true, read: func(n node) (m
 		}
 	}
 	return env, ok
-}, schema: object{"type": "object", "additionalProperties": object{"type": []string{"string", "number", "boolean"}}}}
+}, schema: func() object {
+	return object{"type": "object", "additionalProperties": object{"type": []string{"string", "number", "boolean"}}}
+}}

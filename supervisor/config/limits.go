@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -16,23 +15,25 @@ import (
 
 const unlimited = math.MaxUint64 // what a supervisor.Limit means by it
 
-var limitKeys = []key[limits]{
-	limitRow("nofile", counted(0), "Open file descriptors."),
-	limitRow("nproc", counted(0), "Processes and threads of the user, in this and all other programs; root is not bound."),
-	limitRow("core", sized, "The size of a core dump. 0: none is written."),
-	limitRow("cpu", ticks(time.Second, "60s"), "Time on a processor, in whole seconds; then SIGXCPU, at the hard limit SIGKILL."),
-	limitRow("fsize", sized, "The size of a file that is written; more of it is SIGXFSZ."),
-	limitRow("data", sized, "Initialized and other private memory, without the stack."),
-	limitRow("stack", sized, "The stack of the main thread."),
-	limitRow("as", sized, "The address space. Programs reserve far more of it than they use."),
-	limitRow("rss", sized, "Resident memory. Linux takes no notice of it; see cgroup.memory."),
-	limitRow("memlock", sized, "Memory that is locked against being swapped out."),
-	limitRow("locks", counted(0), "Locks on files. Linux takes no notice of it."),
-	limitRow("msgqueue", sized, "POSIX message queues of the user."),
-	limitRow("sigpending", counted(0), "Signals that wait for the user's processes."),
-	limitRow("nice", counted(40), "How far nice may be lowered: 20 minus the lowest value, so 40 for -20."),
-	limitRow("rtprio", counted(99), "The highest real-time priority."),
-	limitRow("rttime", ticks(time.Microsecond, "200ms"), "Real-time work without a call that blocks; then SIGXCPU, at the hard limit SIGKILL."),
+func limitKeys() []key[limits] {
+	return []key[limits]{
+		limitRow("nofile", counted(0), "Open file descriptors."),
+		limitRow("nproc", counted(0), "Processes and threads of the user, in this and all other programs; root is not bound."),
+		limitRow("core", sized, "The size of a core dump. 0: none is written."),
+		limitRow("cpu", ticks(time.Second, "60s"), "Time on a processor, in whole seconds; then SIGXCPU, at the hard limit SIGKILL."),
+		limitRow("fsize", sized, "The size of a file that is written; more of it is SIGXFSZ."),
+		limitRow("data", sized, "Initialized and other private memory, without the stack."),
+		limitRow("stack", sized, "The stack of the main thread."),
+		limitRow("as", sized, "The address space. Programs reserve far more of it than they use."),
+		limitRow("rss", sized, "Resident memory. Linux takes no notice of it; see cgroup.memory."),
+		limitRow("memlock", sized, "Memory that is locked against being swapped out."),
+		limitRow("locks", counted(0), "Locks on files. Linux takes no notice of it."),
+		limitRow("msgqueue", sized, "POSIX message queues of the user."),
+		limitRow("sigpending", counted(0), "Signals that wait for the user's processes."),
+		limitRow("nice", counted(40), "How far nice may be lowered: 20 minus the lowest value, so 40 for -20."),
+		limitRow("rtprio", counted(99), "The highest real-time priority."),
+		limitRow("rttime", ticks(time.Microsecond, "200ms"), "Real-time work without a call that blocks; then SIGXCPU, at the hard limit SIGKILL."),
+	}
 }
 
 func limitRow(name string, a amount, help string) key[limits] {
@@ -56,7 +57,7 @@ func counted(most uint64) amount {
 	return amount{want: "65536", pattern: `[0-9]+`, parse: func(text, want string) (uint64, string) {
 		v, err := strconv.ParseUint(text, 10, 63)
 		switch {
-		case digits.MatchString(text) && err != nil:
+		case isNumber(text) && err != nil:
 			return 0, fmt.Sprintf("%s is too large; write unlimited", shorten(text))
 		case err != nil:
 			return 0, fmt.Sprintf("must be a number such as %s, unlimited, or two of them with / between, soft and hard, got %q", want, shorten(text))
@@ -66,8 +67,6 @@ func counted(most uint64) amount {
 		return v, ""
 	}}
 }
-
-var digits = regexp.MustCompile(`^[0-9]+$`)
 
 // sized is a number of bytes.
 var sized = amount{want: "1GiB", pattern: `(0|` + oneSize + `)`, parse: func(text, want string) (uint64, string) {
@@ -120,7 +119,9 @@ func limitOf(a amount) kind[supervisor.Limit] {
 		return l, problem == ""
 	}
 	one := `(` + a.pattern + `|unlimited)`
-	return kind[supervisor.Limit]{read: read, schema: object{
-		"type": []string{"string", "integer"}, "pattern": `^` + one + `(/` + one + `)?$`,
+	return kind[supervisor.Limit]{read: read, schema: func() object {
+		return object{
+			"type": []string{"string", "integer"}, "pattern": `^` + one + `(/` + one + `)?$`,
+		}
 	}}
 }

@@ -94,7 +94,9 @@ var pattern = kind[string]{read: func(n node) (string, bool) {
 		n.bad("%s", printable(err.Error()))
 	}
 	return expr, err == nil
-}, schema: object{"type": []string{"string", "integer"}, "minLength": 1, "maxLength": maxPattern, "format": "regex"}}
+}, schema: func() object {
+	return object{"type": []string{"string", "integer"}, "minLength": 1, "maxLength": maxPattern, "format": "regex"}
+}}
 
 // badPart says where in expr the error is, in characters from 1, and what is
 // there. An error may be of the whole.

@@ -3,7 +3,6 @@ package config
 import (
 	"bytes"
 	"encoding/json"
-	"maps"
 	"strconv"
 )
 
@@ -15,7 +14,7 @@ type object map[string]any
 // Schema is the JSON Schema (draft 7) of a file, for editors. It cannot say all
 // that Parse checks. docs/brood.schema.json is a copy.
 func Schema() []byte {
-	root := section(fileKeys).schema
+	root := wholeFile().schema()
 	root["$schema"] = "http://json-schema.org/draft-07/schema#"
 	root["title"] = "brood.yaml"
 	var text bytes.Buffer
@@ -32,7 +31,7 @@ func sectionSchema[T any](keys []key[T]) object {
 	properties := object{}
 	var required []string
 	for _, k := range keys {
-		properties[k.name] = k.schema
+		properties[k.name] = k.schema()
 		if k.required {
 			required = append(required, k.name)
 		}
@@ -46,14 +45,20 @@ func sectionSchema[T any](keys []key[T]) object {
 	return s
 }
 
-// describe is a kind's schema with what a row adds to it.
-func describe(schema object, help, def string) object {
-	s := maps.Clone(schema)
+// describe adds to a kind's schema what its row says.
+func describe(s object, help, def string) object {
 	s["description"] = help
 	if def != "" {
 		s["default"] = literal(def)
 	}
 	return s
+}
+
+// oneOrList is an item, or a list of such.
+func oneOrList(item func() object) func() object {
+	return func() object {
+		return object{"anyOf": []object{item(), {"type": "array", "minItems": 1, "items": item()}}}
+	}
 }
 
 // literal is the JSON value of a default as it is written in a file.

@@ -10,16 +10,20 @@ import (
 
 // stopSignal ends a worker, dumpSignal has it tell where it is; a command may
 // send any.
-var (
-	stopSignal = signalBut("TERM", map[signal]string{
+func stopSignal() kind[signal] {
+	return signalBut("TERM", map[signal]string{
 		syscall.SIGSTOP: "STOP freezes a worker and does not end it; write TERM or another one that does",
 	})
-	dumpSignal = signalBut("QUIT", map[signal]string{
+}
+
+func dumpSignal() kind[signal] {
+	return signalBut("QUIT", map[signal]string{
 		syscall.SIGSTOP: "STOP freezes a worker, which then tells nothing; write QUIT or another one that it can answer",
 		syscall.SIGKILL: "KILL ends a worker before it can tell anything; write QUIT or another one that it can answer",
 	})
-	anySignal = signalBut("USR1", nil)
-)
+}
+
+func anySignal() kind[signal] { return signalBut("USR1", nil) }
 
 // signalBut is a signal by its name, with or without SIG and in any case, but
 // for those that will not do, each with the reason. want is an example.
@@ -45,7 +49,7 @@ func signalBut(want string, not map[signal]string) kind[signal] {
 		}
 		return 0, false
 	}
-	return kind[signal]{read: read, schema: object{"type": "string", "pattern": `^([Ss][Ii][Gg])?[A-Za-z][A-Za-z0-9]*$`}}
+	return kind[signal]{read: read, schema: func() object { return object{"type": "string", "pattern": `^([Ss][Ii][Gg])?[A-Za-z][A-Za-z0-9]*$`} }}
 }
 
 func shortSignal(s signal) string { return strings.TrimPrefix(unix.SignalName(s), "SIG") }

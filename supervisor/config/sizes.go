@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -13,9 +12,9 @@ import (
 const oneSize = `[0-9]+(B|KiB|MiB|GiB|TiB)`
 
 var (
-	sizeShape = regexp.MustCompile(`^([0-9]+)(B|KiB|MiB|GiB|TiB)$`)
+	sizeShape = shape(`^([0-9]+)(B|KiB|MiB|GiB|TiB)$`)
 	// looseSize is what others write: 512, 512M, 512mb.
-	looseSize = regexp.MustCompile(`^(?i)([0-9]+) ?([kmgt]?)(i?b?)$`)
+	looseSize = shape(`^(?i)([0-9]+) ?([kmgt]?)(i?b?)$`)
 	shifts    = map[string]uint{"B": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
 )
 
@@ -25,7 +24,7 @@ func parseSize(text, want string) (n int64, problem string) {
 	if text == "0" {
 		return 0, ""
 	}
-	m := sizeShape.FindStringSubmatch(text)
+	m := sizeShape().FindStringSubmatch(text)
 	if m == nil {
 		return 0, unsized(text, want)
 	}
@@ -38,7 +37,7 @@ func parseSize(text, want string) (n int64, problem string) {
 }
 
 func unsized(text, want string) string {
-	m := looseSize.FindStringSubmatch(text)
+	m := looseSize().FindStringSubmatch(text)
 	switch {
 	case m == nil:
 		return fmt.Sprintf("must be a size, a whole number and its unit (B, KiB, MiB, GiB or TiB) such as %s, got %q", want, shorten(text))
@@ -66,7 +65,9 @@ func (n node) size(want string) (int64, bool) {
 // bytesOrZero may be 0, without a unit. A larger number needs one.
 var bytesOrZero = kind[int64]{read: func(n node) (int64, bool) {
 	return n.size("512MiB")
-}, schema: object{"type": []string{"string", "integer"}, "pattern": `^(0|` + oneSize + `)$`, "minimum": 0, "maximum": 0}}
+}, schema: func() object {
+	return object{"type": []string{"string", "integer"}, "pattern": `^(0|` + oneSize + `)$`, "minimum": 0, "maximum": 0}
+}}
 
 // someBytes is more than nothing.
 var someBytes = kind[int64]{read: func(n node) (int64, bool) {
@@ -76,9 +77,11 @@ var someBytes = kind[int64]{read: func(n node) (int64, bool) {
 		ok = false
 	}
 	return v, ok
-}, schema: object{"type": "string", "pattern": `^` + oneSize + `$`}}
+}, schema: func() object { return object{"type": "string", "pattern": `^` + oneSize + `$`} }}
 
-var percentShape = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?%$`)
+const percentPattern = `^[0-9]+(\.[0-9]+)?%$`
+
+var percentShape = shape(percentPattern)
 
 // percent is a share, 0 to 1, written as 0% to 100%.
 var percent = kind[float64]{read: func(n node) (float64, bool) {
@@ -91,7 +94,7 @@ var percent = kind[float64]{read: func(n node) (float64, bool) {
 	switch {
 	case err == nil && !hasSign:
 		n.bad("%s what? write a percentage such as %s", shorten(text), n.def)
-	case !percentShape.MatchString(text):
+	case !percentShape().MatchString(text):
 		n.bad("must be a percentage such as %s, got %q", n.def, shorten(text))
 	case v > 100:
 		n.bad("must be 0%% to 100%%, got %s", shorten(text))
@@ -99,7 +102,7 @@ var percent = kind[float64]{read: func(n node) (float64, bool) {
 		return v / 100, true
 	}
 	return 0, false
-}, schema: object{"type": "string", "pattern": percentShape.String()}}
+}, schema: func() object { return object{"type": "string", "pattern": percentPattern} }}
 
 // jitter is a share as Recycle has it, where 0 means the default and a negative
 // one none.

@@ -210,7 +210,7 @@ func checkEnvFile(file string) *finding {
 
 // checkUserName: a number needs no entry.
 func checkUserName(name string) *finding {
-	if digits.MatchString(name) {
+	if isNumber(name) {
 		return nil
 	}
 	_, err := user.Lookup(name)
@@ -249,7 +249,7 @@ func checkSocket(text string) *finding {
 	if f := checkGroup(spec.Group); f != nil {
 		return f
 	}
-	if spec.User == "" || digits.MatchString(spec.User) {
+	if spec.User == "" || isNumber(spec.User) {
 		return nil
 	}
 	_, err = user.Lookup(spec.User)

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -27,7 +28,7 @@ func parseDuration(text, want string) (d time.Duration, problem string) {
 	}
 	d, err := time.ParseDuration(text)
 	switch {
-	case err != nil && durationShape.MatchString(text):
+	case err != nil && durationShape().MatchString(text):
 		return 0, fmt.Sprintf("%s is too long; brood counts to 2562047h", shorten(text))
 	case err != nil:
 		return 0, fmt.Sprintf("must be a duration, a number and its unit (ms, s, m or h) such as %s, got %q", want, shorten(text))
@@ -37,7 +38,13 @@ func parseDuration(text, want string) (d time.Duration, problem string) {
 	return d, ""
 }
 
-var durationShape = regexp.MustCompile(durationPattern)
+// shape is a regular expression that is compiled when first asked for: most
+// commands read no file.
+func shape(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
+var durationShape = shape(durationPattern)
 
 // duration reads a scalar as a duration that is not negative.
 func (n node) duration(want string) (time.Duration, bool) {
@@ -60,7 +67,7 @@ var positive = kind[duration]{read: func(n node) (duration, bool) {
 		ok = false
 	}
 	return d, ok
-}, schema: object{"type": "string", "pattern": durationPattern}}
+}, schema: func() object { return object{"type": "string", "pattern": durationPattern} }}
 
 // orOff is a duration, or off and 0s for none, which becomes the value of that
 // name. want is an example.
@@ -75,7 +82,7 @@ func orOff(none duration, want string) kind[duration] {
 		}
 		return d, ok
 	}
-	return kind[duration]{read: read, schema: object{"type": "string", "pattern": `^(` + oneDuration + `|off)$`}}
+	return kind[duration]{read: read, schema: func() object { return object{"type": "string", "pattern": `^(` + oneDuration + `|off)$`} }}
 }
 
 // span is the shortest and the longest of something.
@@ -104,7 +111,9 @@ var waits = kind[span]{read: func(n node) (span, bool) {
 		return s, true
 	}
 	return span{}, false
-}, schema: object{"type": "string", "pattern": `^` + oneDuration + `(\.\.` + oneDuration + `)?$`}}
+}, schema: func() object {
+	return object{"type": "string", "pattern": `^` + oneDuration + `(\.\.` + oneDuration + `)?$`}
+}}
 
 // allowance is n of something in a time; n is negative for no limit.
 type allowance struct {
@@ -136,7 +145,7 @@ var perTime = kind[allowance]{read: func(n node) (allowance, bool) {
 		return allowance{count, d}, true
 	}
 	return allowance{}, false
-}, schema: object{"type": "string", "pattern": `^([1-9][0-9]*/` + oneDuration + `|off)$`}}
+}, schema: func() object { return object{"type": "string", "pattern": `^([1-9][0-9]*/` + oneDuration + `|off)$`} }}
 
 // workerCount is a number, or as many as there are processors.
 var workerCount = kind[int]{read: func(n node) (int, bool) {
@@ -149,7 +158,7 @@ var workerCount = kind[int]{read: func(n node) (int, bool) {
 		return 0, false
 	}
 	return whole(1, 0).read(n)
-}, schema: object{"anyOf": []object{whole(1, 0).schema, {"const": "cpus"}}}}
+}, schema: func() object { return object{"anyOf": []object{whole(1, 0).schema(), {"const": "cpus"}}} }}
 
 // commandLine is a list of words: what a shell would make of a text is not
 // guessed.
@@ -174,7 +183,9 @@ var commandLine = kind[[]string]{read: func(n node) ([]string, bool) {
 		ok = false
 	}
 	return words, ok
-}, schema: object{"type": "array", "minItems": 1, "items": object{"type": []string{"string", "number", "boolean"}}}}
+}, schema: func() object {
+	return object{"type": "array", "minItems": 1, "items": object{"type": []string{"string", "number", "boolean"}}}
+}}
 
 // asList is how a command that was written as one text can be written.
 func asList(text string) string {
@@ -207,7 +218,7 @@ var fileMode = kind[os.FileMode]{read: func(n node) (os.FileMode, bool) {
 		return os.FileMode(mode), true
 	}
 	return 0, false
-}, schema: object{"type": []string{"string", "integer"}, "pattern": modePattern}}
+}, schema: func() object { return object{"type": []string{"string", "integer"}, "pattern": modePattern} }}
 
 // umask is octal, and says so by its leading 0.
 var umask = kind[uint32]{read: func(n node) (uint32, bool) {
@@ -225,12 +236,12 @@ var umask = kind[uint32]{read: func(n node) (uint32, bool) {
 		return uint32(mask), true
 	}
 	return 0, false
-}, schema: object{"type": []string{"string", "integer"}, "pattern": `^0o?0*[0-7]{1,3}$`}}
+}, schema: func() object { return object{"type": []string{"string", "integer"}, "pattern": `^0o?0*[0-7]{1,3}$`} }}
 
 // account is a user or a group.
 var account = kind[string]{read: func(n node) (string, bool) {
 	name, ok := text.read(n)
-	if !ok || strings.Trim(name, "0123456789") != "" {
+	if !ok || !isNumber(name) {
 		return name, ok
 	}
 	// The last number means "unchanged" to the calls that set ids: setresuid(2).
@@ -240,3 +251,6 @@ var account = kind[string]{read: func(n node) (string, bool) {
 	}
 	return name, true
 }, schema: text.schema}
+
+// isNumber: it is decimal digits and nothing else.
+func isNumber(text string) bool { return text != "" && strings.Trim(text, "0123456789") == "" }

@@ -66,7 +66,7 @@ func notOurs(dir string, err error) error {
 func (t *Tree) Leftovers() []string { return t.leftovers }
 
 // ours are the names that settle gives.
-var ours = regexp.MustCompile(`^brood-[0-9]+(-[0-9]+)?$`)
+var ours = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^brood-[0-9]+(-[0-9]+)?$`) })
 
 // settle makes brood-<pid> and locks it. A program with several supervisors,
 // or pid namespaces that share a cgroup, may find the name taken: then it is
@@ -143,7 +143,7 @@ func sweep(base string) (full []string) {
 		return nil
 	}
 	for _, e := range entries {
-		if !e.IsDir() || !ours.MatchString(e.Name()) {
+		if !e.IsDir() || !ours().MatchString(e.Name()) {
 			continue
 		}
 		dir := filepath.Join(base, e.Name())

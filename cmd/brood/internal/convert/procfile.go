@@ -6,10 +6,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // procfileLine is what foreman and its kin take.
-var procfileLine = regexp.MustCompile(`^([A-Za-z0-9_-]+):\s*(.+)$`)
+var procfileLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([A-Za-z0-9_-]+):\s*(.+)$`) })
 
 // firstPort and portStep are foreman's.
 const firstPort, portStep = 5000, 100
@@ -26,7 +27,7 @@ func procfile(path, text string) (*file, error) {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		m := procfileLine.FindStringSubmatch(line)
+		m := procfileLine().FindStringSubmatch(line)
 		if m == nil {
 			f.note("%s:%d: no NAME: COMMAND, left out: %s", base, i+1, line)
 			continue

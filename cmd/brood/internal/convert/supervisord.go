@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // supervisord converts the programs of a supervisord.conf and of the files that
@@ -220,13 +221,15 @@ type expander struct {
 	start         int // numprocs_start: the number of the first
 }
 
-var expansion = regexp.MustCompile(`%(?:%|\(([A-Za-z0-9_]+)\)([0-9]*)([sd]))`)
+var expansion = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`%(?:%|\(([A-Za-z0-9_]+)\)([0-9]*)([sd]))`)
+})
 
 // plain expands what is known now. What only a running worker knows becomes the
 // name of its variable.
 func (x expander) plain(text string) string {
-	return expansion.ReplaceAllStringFunc(text, func(m string) string {
-		parts := expansion.FindStringSubmatch(m)
+	return expansion().ReplaceAllStringFunc(text, func(m string) string {
+		parts := expansion().FindStringSubmatch(m)
 		switch name := parts[1]; {
 		case m == "%%":
 			return "%"
@@ -255,7 +258,7 @@ func (x expander) command(words []string) string {
 		plain[i] = x.plain(w)
 		at := 0
 		var b strings.Builder
-		for _, m := range expansion.FindAllStringSubmatchIndex(w, -1) {
+		for _, m := range expansion().FindAllStringSubmatchIndex(w, -1) {
 			b.WriteString(quoteShell(w[at:m[0]]))
 			at = m[1]
 			if m[2] < 0 {
