@@ -139,14 +139,14 @@ func (s *Stream) split(b []byte) {
 		if end < 0 {
 			take = len(b)
 		}
-		take = min(take, maxLine-len(s.partial))
+		take = min(take, max(0, maxLine-len(s.partial))) // another program, with another maxLine, may have begun it
 		s.partial = append(s.partial, b[:take]...)
 		b = b[take:]
 		atEnd := len(b) > 0 && b[0] == '\n'
 		if atEnd {
 			b = b[1:]
 		}
-		if atEnd || len(s.partial) == maxLine {
+		if atEnd || len(s.partial) >= maxLine {
 			s.line(s.partial)
 			s.partial, s.cut = s.partial[:0], !atEnd
 		}

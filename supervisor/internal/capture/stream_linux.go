@@ -22,6 +22,9 @@ func newReader(fd int) reader { return reader{fd: fd} }
 func (s *Stream) Start(set *watch.Set) error {
 	s.io.Lock()
 	defer s.io.Unlock()
+	if s.fd < 0 { // it had ended before it was adopted
+		return nil
+	}
 	key, err := set.Add(s.fd, s.readable)
 	if err != nil {
 		return err

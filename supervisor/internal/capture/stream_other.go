@@ -3,9 +3,13 @@
 package capture
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"runtime"
 	"time"
 
+	"example.com/brood/supervisor/handover"
 	"example.com/brood/supervisor/internal/watch"
 )
 
@@ -60,4 +64,15 @@ func (s *Stream) Finish() {
 	}
 	_ = s.file.SetReadDeadline(time.Now()) // fails once it is closed
 	<-s.done
+}
+
+// Export fails with an error that wraps [errors.ErrUnsupported]. What is missing
+// here: the reading of a stream can't be paused.
+func (s *Stream) Export(*handover.Out) (SavedStream, error) {
+	return SavedStream{}, fmt.Errorf("%s can't be handed over on %s: %w", s, runtime.GOOS, errors.ErrUnsupported)
+}
+
+// AdoptStream fails in the same way.
+func AdoptStream(_ *handover.In, saved SavedStream, _ *Sink) (*Stream, error) {
+	return nil, fmt.Errorf("output of %s can't be taken over on %s: %w", saved.Prefix, runtime.GOOS, errors.ErrUnsupported)
 }
