@@ -262,7 +262,7 @@ func (s *Server) reload(r *request) error {
 	return r.json(http.StatusOK, out)
 }
 
-// upgrade answers when the other brood serves, or nothing has changed.
+// upgrade answers when nothing has changed; else the other brood does.
 func (s *Server) upgrade(r *request) error {
 	q, err := r.query("wait")
 	if err != nil {
@@ -272,10 +272,18 @@ func (s *Server) upgrade(r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.doUpgrade(r.Context(), r.caller, wait); err != nil {
+	if _, err := r.readBody(); err != nil { // so that what comes next is the next request
 		return err
 	}
-	return r.json(http.StatusOK, api.Results{Results: []api.Result{}})
+	is := said{Tongue: tongueHTTP, Owed: &owed{Before: s.cfg.Version, Close: r.Close || !r.ProtoAtLeast(1, 1)}}
+	if w := webFrom(r.Context()); w != nil {
+		is.Ahead = bytes.Clone(w.ahead)
+	}
+	out, err := s.doUpgrade(r.Context(), r.caller, wait, is)
+	if err != nil {
+		return err
+	}
+	return r.json(http.StatusOK, out)
 }
 
 // shutdown answers 202 at once; with ?wait= when no worker is left.

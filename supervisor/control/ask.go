@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"net"
+	"sync"
 	"sync/atomic"
 
 	"example.com/brood/supervisor"
@@ -18,8 +19,13 @@ type caller struct {
 	peer Peer
 	err  error  // why nothing is known of the peer
 	door string // the path of the socket that it came in by
+	// guest is its connection; nil: it is none of this server's.
+	guest *guest
 
 	judged atomic.Pointer[judgement]
+
+	mu   sync.Mutex
+	does doing
 }
 
 // judgement is the rights that an Access gives a caller.
@@ -42,8 +48,8 @@ type (
 
 // withCaller is made for http.Server.ConnContext. A guest knows its caller.
 func withCaller(ctx context.Context, c net.Conn) context.Context {
-	if g, ok := c.(*guest); ok {
-		return context.WithValue(withPeer(ctx, c), callerKey{}, g.caller)
+	if w, ok := c.(*webConn); ok {
+		return context.WithValue(withPeer(ctx, c), callerKey{}, w.caller)
 	}
 	door, _ := ctx.Value(doorKey{}).(string)
 	return context.WithValue(ctx, callerKey{}, newCaller(c, door))
@@ -112,6 +118,8 @@ func (s *Server) do(c *caller, a ask, f func() error) error {
 	if err := s.may(c, a); err != nil {
 		return err
 	}
+	c.begins(a)
+	defer c.ends()
 	if !a.verb.changes() {
 		return s.counted(a.verb, f())
 	}

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"example.com/brood/supervisor/control/api"
 )
 
 // outcomeDenied is the outcome of a request that the caller's role does not cover.
@@ -42,10 +46,11 @@ type auditor struct {
 	busy   atomic.Int64  // since when a write is under way, Unix ns; 0: none is
 	bad    atomic.Pointer[string]
 
-	wake chan struct{} // has room for one
-	quit chan struct{}
-	done chan struct{}
-	stop sync.Once
+	wake    chan struct{}        // has room for one
+	exports chan chan savedAudit // to run; a reply channel has room for its reply
+	quit    chan struct{}
+	done    chan struct{}
+	stop    sync.Once
 
 	mu    sync.Mutex
 	queue []auditLine
@@ -72,20 +77,84 @@ type auditLine struct {
 	written chan struct{} // closed when it is
 }
 
-// newAuditor starts the goroutine that writes; close ends it. A file that can't
-// be opened is an error, as it would be told to nobody later.
-func newAuditor(path string, required bool, log hclog.Logger) (*auditor, error) {
+// savedAudit is what an auditor has not written, for the next program.
+type savedAudit struct {
+	Lines []auditLine `json:",omitempty"`
+	Drops uint64      `json:",omitempty"`
+	// Half is what is left of a line that was written in part, to the file that is
+	// Of; a file by that name which is another has no use for it.
+	Half []byte `json:",omitempty"`
+	Of   fileID
+}
+
+// newAuditor starts the goroutine that writes, first what the program before has
+// left; close ends it. A file that can't be opened is an error, as it would be told
+// to nobody later.
+func newAuditor(path string, required bool, left savedAudit, log hclog.Logger) (*auditor, error) {
 	a := &auditor{
-		log: log, path: path, required: required,
-		wake: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		log: log, path: path, required: required, queue: left.Lines, drops: left.Drops,
+		wake: make(chan struct{}, 1), exports: make(chan chan savedAudit), quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	if path != "" {
 		if err := a.open(); err != nil {
 			return nil, fmt.Errorf("audit: %w", err)
 		}
 	}
+	if len(left.Half) > 0 && a.fileID() == left.Of {
+		a.half = left.Half
+	} else if len(left.Half) > 0 {
+		a.lost.Add(1)
+	}
+	for i := range a.queue {
+		a.queue[i].written = make(chan struct{})
+	}
+	if len(a.queue) > 0 || a.drops > 0 || len(a.half) > 0 {
+		a.wake <- struct{}{}
+	}
 	go a.run()
 	return a, nil
+}
+
+// export has what is queued written, and is what can't be. A file or a log that is
+// stuck until ctx ends is an error: what it is being given may be there in part.
+func (a *auditor) export(ctx context.Context) (savedAudit, error) {
+	reply := make(chan savedAudit, 1)
+	select {
+	case a.exports <- reply:
+	case <-ctx.Done():
+		return savedAudit{}, failf(api.CodeUnavailable, "audit lines are still being written: %s", cmp.Or(a.trouble(), "to "+a.where()))
+	case <-a.done:
+		return savedAudit{}, nil
+	}
+	select {
+	case left := <-reply:
+		return left, nil
+	case <-ctx.Done():
+		return savedAudit{}, failf(api.CodeUnavailable, "%s does not take audit lines: %s", a.where(), cmp.Or(a.trouble(), "it takes long"))
+	}
+}
+
+// left is what is not written.
+func (a *auditor) left() savedAudit {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return savedAudit{Lines: slices.Clone(a.queue), Drops: a.drops, Half: a.half, Of: a.fileID()}
+}
+
+// fileID is of the file that is open; the zero one: none is.
+func (a *auditor) fileID() fileID {
+	fi, err := a.file.Stat()
+	if err != nil {
+		return fileID{}
+	}
+	return idOf(fi)
+}
+
+func (a *auditor) where() string {
+	if a.path == "" {
+		return "the log"
+	}
+	return a.path
 }
 
 // line leaves one line. Where lines are required it returns when that is written,
@@ -149,11 +218,7 @@ func (a *auditor) trouble() string {
 		return *bad
 	}
 	if since := a.busy.Load(); since != 0 && time.Since(time.Unix(0, since)) > auditWait {
-		where := "the log"
-		if a.path != "" {
-			where = a.path
-		}
-		return fmt.Sprintf("%s has not taken a line for %v", where, time.Since(time.Unix(0, since)).Round(time.Second))
+		return fmt.Sprintf("%s has not taken a line for %v", a.where(), time.Since(time.Unix(0, since)).Round(time.Second))
 	}
 	return ""
 }
@@ -174,15 +239,21 @@ func (a *auditor) run() {
 	defer func() { a.file.Close() }()
 	var retry <-chan time.Time
 	for {
+		var export chan savedAudit
 		select {
 		case <-a.wake:
 		case <-retry:
+		case export = <-a.exports:
 		case <-a.quit:
 			_ = a.flush() // told already if it can't be
 			return
 		}
 		retry = nil
-		if err := a.flush(); err != nil {
+		err := a.flush()
+		if export != nil {
+			export <- a.left()
+		}
+		if err != nil {
 			retry = time.After(auditRetry)
 		} else if !a.required {
 			pause(auditPause, a.quit) // a wake-up for each of many commands would slow these down

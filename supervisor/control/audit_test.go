@@ -21,7 +21,7 @@ func audited(t *testing.T, options hclog.LoggerOptions, target, outcome, why str
 	t.Helper()
 	var out bytes.Buffer
 	options.Output = &out
-	a, err := newAuditor("", false, hclog.New(&options))
+	a, err := newAuditor("", false, savedAudit{}, hclog.New(&options))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func auditLines(t *testing.T, path string) (lines []auditLine) {
 // anew.
 func TestAuditFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
-	a, err := newAuditor(path, true, hclog.NewNullLogger())
+	a, err := newAuditor(path, true, savedAudit{}, hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestAuditFile(t *testing.T) {
 
 func TestAuditFileMustBeThere(t *testing.T) {
 	for _, path := range []string{"/no/such/dir/audit", t.TempDir(), "/dev/null"} {
-		if a, err := newAuditor(path, false, hclog.NewNullLogger()); err == nil {
+		if a, err := newAuditor(path, false, savedAudit{}, hclog.NewNullLogger()); err == nil {
 			a.close()
 			t.Errorf("%s is taken", path)
 		}
@@ -142,7 +142,7 @@ func TestAuditFileMustBeThere(t *testing.T) {
 func TestAuditOfAFullDisk(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit")
 	var log syncBuffer
-	a, err := newAuditor(path, true, hclog.New(&hclog.LoggerOptions{Output: &log}))
+	a, err := newAuditor(path, true, savedAudit{}, hclog.New(&hclog.LoggerOptions{Output: &log}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func (w *stuckWriter) Write(b []byte) (int, error) {
 // when the log takes lines again.
 func TestAuditOfAStuckLog(t *testing.T) {
 	w := &stuckWriter{free: make(chan struct{})}
-	a, err := newAuditor("", false, hclog.New(&hclog.LoggerOptions{Output: w}))
+	a, err := newAuditor("", false, savedAudit{}, hclog.New(&hclog.LoggerOptions{Output: w}))
 	if err != nil {
 		t.Fatal(err)
 	}

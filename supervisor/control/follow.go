@@ -116,6 +116,11 @@ func (s *Server) doEvents(ctx context.Context, c *caller, q eventQuery, wait tim
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	if wait > 0 {
+		var end func()
+		ctx, end = s.following(ctx, c)
+		defer end()
+	}
 	for {
 		out, news, over := s.take(&q)
 		if len(out.Events) > 0 || out.Missed > 0 || over || wait == 0 {
@@ -126,19 +131,24 @@ func (s *Server) doEvents(ctx context.Context, c *caller, q eventQuery, wait tim
 		case <-timer.C:
 			return out, nil
 		case <-ctx.Done():
+			if isEnded(ctx) {
+				return out, nil
+			}
 			return out, ctx.Err()
 		}
 	}
 }
 
-// followEvents gives each event to emit until ctx ends, emit returns an error, or
-// no event will come any more, which is nil. A missed of more than 0 comes before
+// followEvents gives each event to emit until ctx ends, emit returns an error, a hold
+// ends it, which is errHeld, or no event will come any more, which is nil. A missed of more than 0 comes before
 // the events. Each keepAlive without one emit is called with nothing.
 func (s *Server) followEvents(ctx context.Context, c *caller, q eventQuery, emit func(api.Events) error) error {
 	q, err := s.eventsFor(c, q)
 	if err != nil {
 		return err
 	}
+	ctx, end := s.following(ctx, c)
+	defer end()
 	alive := time.NewTicker(keepAlive)
 	defer alive.Stop()
 	if err := emit(api.Events{Next: q.since}); err != nil {
@@ -161,6 +171,9 @@ func (s *Server) followEvents(ctx context.Context, c *caller, q eventQuery, emit
 				return err
 			}
 		case <-ctx.Done():
+			if isEnded(ctx) {
+				return errHeld
+			}
 			return ctx.Err()
 		}
 	}
@@ -189,7 +202,8 @@ func (s *Server) doLogs(c *caller, t supervisor.Target, all bool, lines int) (ou
 }
 
 // followLogs gives the last lines to emit and then each as it comes, until ctx
-// ends, emit returns an error, or no line will come any more, which is nil. Each
+// ends, emit returns an error, a hold ends it, which is errHeld, or no line will come
+// any more, which is nil. Each
 // keepAlive without one emit is called with nothing.
 func (s *Server) followLogs(ctx context.Context, c *caller, t supervisor.Target, all bool, lines int, emit func([]supervisor.LogLine) error) error {
 	a, t := s.logAsk(t, all)
@@ -202,6 +216,8 @@ func (s *Server) followLogs(ctx context.Context, c *caller, t supervisor.Target,
 		return err
 	}
 	sees := s.sees(c, verbLogs)
+	ctx, end := s.following(ctx, c)
+	defer end()
 	if err := emit(nil); err != nil {
 		return err
 	}
@@ -211,6 +227,8 @@ func (s *Server) followLogs(ctx context.Context, c *caller, t supervisor.Target,
 		cancel()
 		switch {
 		case err == nil:
+		case isEnded(ctx):
+			return errHeld
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, context.DeadlineExceeded):

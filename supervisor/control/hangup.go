@@ -18,10 +18,14 @@ func hasInput(c *net.UnixConn) bool {
 	}
 	n := 0
 	var b [1]byte
-	_ = raw.Control(func(fd uintptr) {
-		n, _, _ = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	})
+	_ = raw.Control(func(fd uintptr) { n, _ = peek(fd, b[:]) })
 	return n > 0
+}
+
+// peek reads what is there and leaves it there.
+func peek(fd uintptr, b []byte) (int, error) {
+	n, _, err := unix.Recvfrom(int(fd), b, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return n, err
 }
 
 // hungUp reports whether the other end is closed both ways. After

@@ -2,14 +2,8 @@ package control
 
 import (
 	"context"
-	"io"
-	"net"
-	"os"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"example.com/brood/supervisor/control/api"
 )
@@ -68,6 +62,9 @@ type house struct {
 	limits Limits
 	owner  int // the supervisor's uid
 
+	// attend goes on with a guest who was parked. It is set before there is any.
+	attend func(*guest)
+
 	mu      sync.Mutex
 	all     int // guests with a place
 	inLobby int
@@ -79,6 +76,7 @@ type house struct {
 
 	left    chan struct{} // takes a token when a guest has left
 	closing chan struct{} // closed with closed
+	gate
 }
 
 // tenant is one uid and its guests.
@@ -98,96 +96,18 @@ func newHouse(l Limits, owner, files int) *house {
 	return &house{
 		limits: l.withDefaults(files), owner: owner,
 		users: map[int]*tenant{}, guests: map[*guest]struct{}{}, left: make(chan struct{}, 1), closing: make(chan struct{}),
+		gate: newGate(),
 	}
-}
-
-// A guest is one connection, whichever tongue it speaks, and the kernel's word on
-// who is at the other end.
-type guest struct {
-	*net.UnixConn
-	house *house
-	peer  peerResult
-	// caller is the same as the rights see it. It is set before anything is read.
-	caller *caller
-	ahead  []byte // read by receive, to be read again by HTTP
-	// asked: its first words are being read, or ask for something whole and wait
-	// to be begun with. It is set before they leave the socket.
-	asked atomic.Bool
-
-	// Guarded by house.mu.
-	busy       bool        // at work on a request; else it is in a list of idle guests
-	gone       bool        // it has left, or was evicted
-	limited    bool        // it is in the lobby
-	timer      *time.Timer // ends its time there
-	at         uint64      // house.clock when it became idle
-	next, prev *guest
-}
-
-// uid is -1 where the kernel does not say.
-func (g *guest) uid() int {
-	if g.peer.err != nil {
-		return -1
-	}
-	return g.peer.peer.UID
-}
-
-// hasAsked reports whether it has said something that is not begun with yet.
-func (g *guest) hasAsked() bool { return hasInput(g.UnixConn) || g.asked.Load() }
-
-// readFirst reads what comes first.
-func (g *guest) readFirst(b []byte) (n int, err error) {
-	raw, err := g.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	rawErr := raw.Read(func(fd uintptr) bool {
-		g.asked.Store(true)
-		for n, err = unix.Read(int(fd), b); err == unix.EINTR; n, err = unix.Read(int(fd), b) {
-		}
-		if err == unix.EAGAIN {
-			g.asked.Store(false)
-		}
-		return err != unix.EAGAIN
-	})
-	switch {
-	case rawErr != nil:
-		return 0, rawErr
-	case err != nil:
-		return 0, os.NewSyscallError("read", err)
-	case n == 0:
-		return 0, io.EOF
-	}
-	return n, nil
-}
-
-// NetConn is the socket.
-func (g *guest) NetConn() net.Conn { return g.UnixConn }
-
-// Read gives what receive has read ahead, then what comes.
-func (g *guest) Read(b []byte) (int, error) {
-	if len(g.ahead) == 0 {
-		return g.UnixConn.Read(b)
-	}
-	n := copy(b, g.ahead)
-	g.ahead = g.ahead[n:]
-	return n, nil
-}
-
-// Close hangs up and gives the place back. It may be called again.
-func (g *guest) Close() error {
-	err := g.UnixConn.Close()
-	g.house.leave(g)
-	return err
 }
 
 // privileged users have places of their own, and no limit for one user.
 func (h *house) privileged(uid int) bool { return uid == 0 || uid == h.owner }
 
-// admit finds a place for a new connection, or is nil: there is none, and c is
-// closed. For a privileged user it waits, for admitTime at most, where even the
-// lobby is full of guests who are being served.
-func (h *house) admit(c *net.UnixConn, peer peerResult) *guest {
-	g := &guest{UnixConn: c, house: h, peer: peer}
+// admit finds a place for g, who has just come, or is false: there is none, and g
+// is closed, or stands at the door while a hold is on. For a privileged user it
+// waits, for admitTime at most, where even the lobby is full of guests who are being
+// served.
+func (h *house) admit(g *guest) bool {
 	var deadline time.Time
 	for {
 		evicted, ok := h.tryAdmit(g)
@@ -195,19 +115,22 @@ func (h *house) admit(c *net.UnixConn, peer peerResult) *guest {
 			evicted.UnixConn.Close()
 		}
 		if ok {
-			return g
+			return true
 		}
 		if deadline.IsZero() {
 			deadline = time.Now().Add(admitTime)
 		}
-		if !h.privileged(g.uid()) || !h.awaitRoom(deadline) {
-			if h.isClosing() {
-				c.Close() // it is no fuller than before
-			} else {
-				refuse(c)
-			}
-			return nil
+		if h.privileged(g.uid()) && h.awaitRoom(deadline) {
+			continue
 		}
+		switch {
+		case h.isClosing():
+			g.UnixConn.Close() // it is no fuller than before
+		case h.standAtDoor(g):
+		default:
+			refuse(g.UnixConn)
+		}
+		return false
 	}
 }
 
@@ -220,7 +143,7 @@ func (h *house) isClosing() bool {
 	}
 }
 
-// awaitRoom waits until somebody has left.
+// awaitRoom waits until somebody has left. A hold ends it.
 func (h *house) awaitRoom(deadline time.Time) bool {
 	left := time.Until(deadline)
 	if left <= 0 {
@@ -231,6 +154,8 @@ func (h *house) awaitRoom(deadline time.Time) bool {
 	select {
 	case <-h.left:
 		return true
+	case <-h.onHold():
+		return false
 	case <-h.closing:
 		return false
 	case <-t.C:
@@ -279,7 +204,7 @@ func (h *house) enterLobby(g *guest) {
 // want of CPU, may stay.
 func (h *house) showOut(g *guest) {
 	h.mu.Lock()
-	stays := g.gone || !g.limited // the latter has found a place just now
+	stays := g.gone || !g.limited || g.parked // the second has found a place just now; release sets the third's clock anew
 	if !stays && !g.busy && g.hasAsked() {
 		stays = true
 		g.timer.Reset(lobbyTime)
@@ -377,7 +302,10 @@ func (h *house) evictFromLobby(newcomer *guest) *guest {
 // whether there was one: descriptors have run out.
 func (h *house) makeRoom() bool {
 	h.mu.Lock()
-	g := h.evictOf(func() *guest { return h.longestIdle(true) })
+	var g *guest
+	if !h.isHeld() {
+		g = h.evictOf(func() *guest { return h.longestIdle(true) })
+	}
 	h.mu.Unlock()
 	if g == nil {
 		return false
@@ -453,6 +381,7 @@ func (h *house) leave(g *guest) {
 // remove strikes g out. Its socket is closed by the caller.
 func (h *house) remove(g *guest) {
 	g.gone = true
+	h.forget(g)
 	if !g.busy {
 		h.unlink(g)
 	}

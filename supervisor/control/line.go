@@ -43,13 +43,20 @@ type lineState struct {
 	room     []byte // what in is a part of
 	searched int    // bytes of in that hold no end of a line
 	began    bool   // the line in in has its deadline
-	eof      bool   // the client has shut its sending half down
+	lineMemory
 
-	answers int  // begun so far
-	begun   bool // the answer to the command at hand has
-	prompt  bool // a person is there
-	quit    bool // nothing more is read
-	broken  bool // the client does not take answers any more
+	begun  bool // the answer to the command at hand has
+	quit   bool // nothing more is read
+	broken bool // the client does not take answers any more
+}
+
+// lineMemory is what is to be known of a connection, beside what it has said, to go
+// on with it.
+type lineMemory struct {
+	EOF     bool          `json:",omitempty"` // the client has shut its sending half down
+	Answers int           `json:",omitempty"` // begun so far
+	Prompt  bool          `json:",omitempty"` // a person is there
+	Todo    []lineCommand `json:",omitempty"` // of the line at hand
 }
 
 var lineConns = sync.Pool{New: func() any { return new(lineConn) }}
@@ -61,45 +68,97 @@ var (
 	errUnended     = errors.New("the last line has no end")
 )
 
-// serve speaks with g, whose first n bytes are in c.first, until the end.
+// serve speaks with g, whose first n bytes are in c.first, until the end, or until a
+// hold is on.
 func (c *lineConn) serve(s *Server, g *guest, n int) {
 	c.lineState = lineState{s: s, g: g, in: c.first[:n], room: c.first[:]}
-	c.converse()
-	c.flush()
-	if !c.eof && !c.broken && !isHungUp(g.UnixConn) {
-		linger(g.UnixConn)
+	c.speak()
+}
+
+// resume is serve for one with whom somebody has spoken before.
+func (c *lineConn) resume(s *Server, g *guest, was said) {
+	c.lineState = lineState{s: s, g: g, room: c.first[:], lineMemory: *was.Line}
+	if len(was.Ahead) > len(c.room) {
+		c.room = was.Ahead
 	}
-	g.Close()
+	c.in = c.room[:copy(c.room, was.Ahead)]
+	if was.Owed != nil {
+		c.pay(was.Owed)
+	}
+	c.speak()
+}
+
+// pay gives the answer that is owed, and does what is left of its line.
+func (c *lineConn) pay(o *owed) {
+	if !c.g.house.begin(c.g) {
+		c.broken = true
+		return
+	}
+	c.give(o.JSON, c.s.upgraded(c.g.caller, o))
+	c.quit = c.quit || o.Close
+	c.end()
+	c.goOn()
+	c.flush()
+	c.quit = c.quit || !c.g.house.end(c.g)
+}
+
+func (c *lineConn) speak() {
+	held := c.converse()
+	c.flush()
+	g := c.g
+	switch {
+	case held && !c.broken:
+		g.house.park(g, c.said())
+	case !c.EOF && !c.broken && !isHungUp(g.UnixConn):
+		linger(g.UnixConn)
+		fallthrough
+	default:
+		g.Close()
+	}
 	c.lineState = lineState{}
 }
 
-func (c *lineConn) converse() {
+// said is what the client has said that nothing was done about yet.
+func (c *lineConn) said() said {
+	memory := c.lineMemory
+	return said{Tongue: tongueLine, Ahead: bytes.Clone(c.in), Line: &memory}
+}
+
+// converse is true when a hold has ended it.
+func (c *lineConn) converse() (held bool) {
 	for !c.quit && !c.broken {
+		if c.g.house.isHeld() {
+			return true
+		}
 		line, err := c.readLine()
-		if errors.Is(err, errNoText) && c.prompt { // a key that a terminal makes an escape sequence of
+		if errors.Is(err, errHeld) {
+			return true
+		}
+		if errors.Is(err, errNoText) && c.Prompt { // a key that a terminal makes an escape sequence of
 			c.fail(false, failf(api.CodeBadRequest, "%v", err))
 			c.end()
 			continue
 		}
 		if err != nil {
 			c.lastWord(err)
-			return
+			return false
 		}
 		if !c.g.house.begin(c.g) {
-			return // it was evicted before it said so
+			return false // it was evicted before it said so
 		}
 		if len(c.in) == 0 {
 			c.readAhead()
 		}
 		c.do(line)
-		if c.eof && len(c.in) == 0 {
-			return
+		if c.EOF && len(c.in) == 0 {
+			return false
 		}
 		if bytes.IndexByte(c.in, '\n') < 0 {
 			c.flush()
 			c.quit = c.quit || !c.g.house.end(c.g)
 		}
 	}
+	return false
 }
 
 // readLine is the next line without its end. It is valid until the next call.
@@ -111,7 +170,7 @@ func (c *lineConn) readLine() (string, error) {
 			c.searched, c.began = 0, false
 			return c.text(line)
 		}
-		if bad := badByte(c.in[c.searched:]); bad != "" && !c.prompt { // its line may never end
+		if bad := badByte(c.in[c.searched:]); bad != "" && !c.Prompt { // its line may never end
 			return "", noText{bad}
 		}
 		c.searched = len(c.in)
@@ -155,13 +214,15 @@ func (c *lineConn) read() error {
 		_ = c.g.UnixConn.SetReadDeadline(time.Now().Add(lineTime))
 	}
 	c.makeRoom()
-	n, err := c.g.UnixConn.Read(c.room[len(c.in):])
-	c.in = c.room[:len(c.in)+n]
-	if n > 0 {
-		return nil
+	was := len(c.in)
+	n, err := c.g.await(c.room[was:])
+	c.in = c.room[:was+n]
+	c.g.asked.Store(bytes.IndexByte(c.in[was:], '\n') >= 0)
+	if err == nil || errors.Is(err, errHeld) {
+		return err
 	}
-	c.eof = errors.Is(err, io.EOF)
-	if c.eof && len(c.in) > 0 {
+	c.EOF = errors.Is(err, io.EOF)
+	if c.EOF && len(c.in) > 0 {
 		return errUnended
 	}
 	return err
@@ -173,11 +234,11 @@ func (c *lineConn) read() error {
 func (c *lineConn) readAhead() {
 	c.makeRoom()
 	n, eof := readNow(c.g.UnixConn, c.room)
-	c.in, c.eof = c.room[:n], eof
+	c.in, c.EOF = c.room[:n], eof
 }
 
 func (c *lineConn) patience() time.Duration {
-	if c.prompt {
+	if c.Prompt {
 		return promptTime
 	}
 	return idleTime
@@ -226,15 +287,21 @@ func (c *lineConn) do(line string) {
 		c.end()
 		return
 	}
-	if len(commands) == 0 && c.prompt {
+	if len(commands) == 0 && c.Prompt {
 		c.write("> ")
 	}
-	for _, cmd := range commands {
-		if c.quit || c.broken {
-			return
-		}
+	c.Todo = commands
+	c.goOn()
+}
+
+// goOn does what is left of the line at hand.
+func (c *lineConn) goOn() {
+	for len(c.Todo) > 0 && !c.quit && !c.broken {
+		cmd := c.Todo[0]
+		c.Todo = c.Todo[1:]
 		c.run(cmd)
 	}
+	c.Todo = nil
 }
 
 // begin is in front of every answer that says something: an empty line separates
@@ -244,7 +311,7 @@ func (c *lineConn) begin() {
 		return
 	}
 	c.begun = true
-	if c.answers++; c.answers > 1 && !c.prompt {
+	if c.Answers++; c.Answers > 1 && !c.Prompt {
 		c.write("\n")
 	}
 }
@@ -252,7 +319,7 @@ func (c *lineConn) begin() {
 // end is behind every answer: a person is given the prompt back.
 func (c *lineConn) end() {
 	c.begun = false
-	if c.prompt && !c.quit {
+	if c.Prompt && !c.quit {
 		c.write("\n> ")
 	}
 	if len(c.out) > fullOut {

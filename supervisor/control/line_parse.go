@@ -20,10 +20,10 @@ import (
 
 // lineCommand is one command of a line.
 type lineCommand struct {
-	json    bool          // the answer is to be JSON
-	timeout time.Duration // for a command to a worker; 0: none was named
-	target  string        // with its @; empty: it is for the supervisor
-	words   []string      // at least one
+	JSON    bool          // the answer is to be JSON
+	Timeout time.Duration // for a command to a worker; 0: none was named
+	Target  string        // with its @; empty: it is for the supervisor
+	Words   []string      // at least one
 }
 
 // parseLine reads a line without its end. Of a line with a fault nothing is done.
@@ -53,30 +53,30 @@ func parseLine(line string) ([]lineCommand, error) {
 // readCommand tells the words that say how from those that say what.
 func readCommand(words []string) (c lineCommand, err error) {
 	said := strings.Join(words, " ")
-	for len(words) > 0 && c.target == "" {
+	for len(words) > 0 && c.Target == "" {
 		switch {
 		case words[0] == "json":
-			c.json = true
+			c.JSON = true
 		case words[0] == "timeout" && len(words) > 1:
-			if c.timeout, err = time.ParseDuration(words[1]); err != nil || c.timeout <= 0 || c.timeout > maxWait {
+			if c.Timeout, err = time.ParseDuration(words[1]); err != nil || c.Timeout <= 0 || c.Timeout > maxWait {
 				return c, failf(api.CodeBadRequest, "timeout %s: write a duration of at most %v, such as 5s or 250ms", words[1], maxWait)
 			}
 			words = words[1:]
 		case strings.HasPrefix(words[0], "@"):
-			c.target = words[0]
+			c.Target = words[0]
 		default:
-			c.words = words
+			c.Words = words
 			return c, nil
 		}
 		words = words[1:]
 	}
-	if len(words) == 0 && c.target != "" {
-		return c, failf(api.CodeBadRequest, "what is %s to do? write, for instance, %s flush all", c.target, c.target)
+	if len(words) == 0 && c.Target != "" {
+		return c, failf(api.CodeBadRequest, "what is %s to do? write, for instance, %s flush all", c.Target, c.Target)
 	}
 	if len(words) == 0 {
 		return c, failf(api.CodeBadRequest, "there is no command after %q", said)
 	}
-	c.words = words
+	c.Words = words
 	return c, nil
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 func TestParseLine(t *testing.T) {
-	say := func(words ...string) lineCommand { return lineCommand{words: words} }
+	say := func(words ...string) lineCommand { return lineCommand{Words: words} }
 	for _, tt := range []struct {
 		line string
 		want []lineCommand
@@ -29,11 +29,11 @@ func TestParseLine(t *testing.T) {
 		{`echo "" '' a''b`, []lineCommand{say("echo", "", "", "ab")}},
 		{`echo \é ü`, []lineCommand{say("echo", "é", "ü")}},
 		{"echo a#b #c", []lineCommand{say("echo", "a#b", "#c")}},
-		{"@web/2#7 flush all", []lineCommand{{target: "@web/2#7", words: []string{"flush", "all"}}}},
-		{"json @* flush", []lineCommand{{json: true, target: "@*", words: []string{"flush"}}}},
-		{"timeout 5m json @1 json x", []lineCommand{{json: true, timeout: 5 * time.Minute, target: "@1", words: []string{"json", "x"}}}},
-		{"@web json", []lineCommand{{target: "@web", words: []string{"json"}}}},
-		{"@web @web", []lineCommand{{target: "@web", words: []string{"@web"}}}},
+		{"@web/2#7 flush all", []lineCommand{{Target: "@web/2#7", Words: []string{"flush", "all"}}}},
+		{"json @* flush", []lineCommand{{JSON: true, Target: "@*", Words: []string{"flush"}}}},
+		{"timeout 5m json @1 json x", []lineCommand{{JSON: true, Timeout: 5 * time.Minute, Target: "@1", Words: []string{"json", "x"}}}},
+		{"@web json", []lineCommand{{Target: "@web", Words: []string{"json"}}}},
+		{"@web @web", []lineCommand{{Target: "@web", Words: []string{"@web"}}}},
 	} {
 		got, err := parseLine(tt.line)
 		if err != nil || !reflect.DeepEqual(got, tt.want) {
@@ -87,19 +87,19 @@ func FuzzParseLine(f *testing.F) {
 			return
 		}
 		for _, c := range commands {
-			if len(c.words) == 0 || c.target != "" && !strings.HasPrefix(c.target, "@") {
+			if len(c.Words) == 0 || c.Target != "" && !strings.HasPrefix(c.Target, "@") {
 				t.Fatalf("%q: %+v", line, c)
 			}
 			if !utf8.ValidString(line) {
 				continue
 			}
 			again := "@x"
-			for _, w := range c.words {
+			for _, w := range c.Words {
 				again += " " + quoteWord(w)
 			}
 			back, err := parseLine(again)
-			if err != nil || len(back) != 1 || !reflect.DeepEqual(back[0].words, c.words) {
-				t.Fatalf("%q: %q becomes %+v, %v", line, c.words, back, err)
+			if err != nil || len(back) != 1 || !reflect.DeepEqual(back[0].Words, c.Words) {
+				t.Fatalf("%q: %q becomes %+v, %v", line, c.Words, back, err)
 			}
 		}
 	})

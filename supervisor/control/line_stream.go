@@ -17,18 +17,18 @@ import (
 
 // command sends the words to a worker, or to several.
 func (c *lineConn) command(r *lineRequest) (v any, err error) {
-	t, err := supervisor.ParseTarget(r.target)
+	t, err := supervisor.ParseTarget(r.Target)
 	if err != nil {
 		return nil, err
 	}
-	limit := r.timeout
+	limit := r.Timeout
 	if limit == 0 {
 		limit = defaultCall
 	}
-	m := ipc.Args(r.words[1:]...)
+	m := ipc.Args(r.Words[1:]...)
 	c.whileHere(limit, func(ctx context.Context) {
 		if t.All {
-			v, err = c.s.doCommandAll(ctx, c.g.caller, t, r.words[0], m)
+			v, err = c.s.doCommandAll(ctx, c.g.caller, t, r.Words[0], m)
 			return
 		}
 		v, err = c.commandOne(ctx, r, t, m)
@@ -37,16 +37,16 @@ func (c *lineConn) command(r *lineRequest) (v any, err error) {
 }
 
 func (c *lineConn) commandOne(ctx context.Context, r *lineRequest, t supervisor.Target, m ipc.Message) (any, error) {
-	p := pieceWriter{c: c, json: r.json}
-	err := c.s.do(c.g.caller, ask{verbCommand, scopePool, t, r.words[0]}, func() (err error) {
-		p.reply, err = c.s.cfg.Supervisor.CallStream(ctx, t, r.words[0], m, p.take)
+	p := pieceWriter{c: c, json: r.JSON}
+	err := c.s.do(c.g.caller, ask{verbCommand, scopePool, t, r.Words[0]}, func() (err error) {
+		p.reply, err = c.s.cfg.Supervisor.CallStream(ctx, t, r.Words[0], m, p.take)
 		return err
 	})
 	if err != nil {
 		p.endLine()
 		return nil, err
 	}
-	if !r.json && p.came {
+	if !r.JSON && p.came {
 		return nil, p.last()
 	}
 	return answered{p.reply.From.String(), p.reply.Message}, nil
@@ -142,7 +142,7 @@ func (c *lineConn) doEvents(r *lineRequest) (v any, err error) {
 	}
 	return c.follow(r, func(ctx context.Context, write func(any) error) error {
 		return c.s.followEvents(ctx, c.g.caller, q, func(e api.Events) error {
-			if !r.json {
+			if !r.JSON {
 				return write(e)
 			}
 			for _, one := range e.Events {
@@ -178,7 +178,7 @@ func (c *lineConn) doLogs(r *lineRequest) (v any, err error) {
 	encode := logText(t.Slot == 0)
 	if !follow {
 		out, err := c.s.doLogs(c.g.caller, t, all, lines)
-		if err != nil || r.json {
+		if err != nil || r.JSON {
 			return linesJSON(out), err
 		}
 		c.begin()
@@ -187,7 +187,7 @@ func (c *lineConn) doLogs(r *lineRequest) (v any, err error) {
 	}
 	return c.follow(r, func(ctx context.Context, write func(any) error) error {
 		return c.s.followLogs(ctx, c.g.caller, t, all, lines, func(out []supervisor.LogLine) error {
-			if !r.json {
+			if !r.JSON {
 				return write(encode(out))
 			}
 			for _, l := range out {
@@ -224,7 +224,7 @@ func (c *lineConn) follow(r *lineRequest, run func(ctx context.Context, write fu
 				c.begin()
 			}
 			switch text, ok := v.([]byte); {
-			case r.json:
+			case r.JSON:
 				c.out = append(c.out, mustJSON(v)...)
 			case ok:
 				c.out = append(c.out, text...)
@@ -238,7 +238,11 @@ func (c *lineConn) follow(r *lineRequest, run func(ctx context.Context, write fu
 		c.broken = true // nobody is there for the rest
 		return nil, nil
 	}
-	if err != nil || !r.json {
+	if errors.Is(err, errHeld) {
+		err = nil
+		c.quit = !r.JSON && !c.Prompt // the end of the stream is what says so
+	}
+	if err != nil || !r.JSON {
 		return nil, err
 	}
 	return note("there is no more"), nil
@@ -269,8 +273,13 @@ func (c *lineConn) doUpgrade(r *lineRequest) (any, error) {
 	if wait == 0 {
 		wait = lineWait
 	}
-	c.whileHere(0, func(ctx context.Context) { err = c.s.doUpgrade(ctx, c.g.caller, wait) })
-	return note("done: the new supervisor serves"), err
+	var v api.Upgrade
+	c.whileHere(0, func(ctx context.Context) {
+		is := c.said()
+		is.Owed = &owed{JSON: r.JSON, Before: c.s.cfg.Version}
+		v, err = c.s.doUpgrade(ctx, c.g.caller, wait, is)
+	})
+	return v, err
 }
 
 // appendEvents writes "SEQ TIME WORKER KIND TEXT" lines.

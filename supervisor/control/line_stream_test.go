@@ -232,7 +232,7 @@ func TestLineEmptyWord(t *testing.T) {
 // not the supervisor.
 func TestLineFault(t *testing.T) {
 	c := &lineConn{lineState: lineState{s: &Server{cfg: Config{Log: hclog.NewNullLogger()}}}} // nothing that a command needs
-	v, err := c.answer(&lineRequest{lineCommand: lineCommand{words: []string{"status"}}})
+	v, err := c.answer(&lineRequest{lineCommand: lineCommand{Words: []string{"status"}}})
 	var f *failure
 	if v != nil || !errors.As(err, &f) || f.Code != api.CodeInternal || !c.quit {
 		t.Errorf("got %v, %v, quit %v", v, err, c.quit)

@@ -46,6 +46,8 @@ func appendText(out []byte, v any) []byte {
 		return appendReplies(out, v.Replies)
 	case api.Whoami:
 		return fmt.Appendf(out, "uid %d, user %s, gid %d, pid %d, role %s: %s\n", v.UID, dash(v.User), v.GID, v.PID, v.Role, oneLine(v.Reason))
+	case api.Upgrade:
+		return fmt.Appendf(out, "done: the supervisor is now brood %s\n", oneLine(v.Version))
 	case api.Version:
 		return fmt.Appendf(out, "brood %s, worker protocol %d to %d, %s, %s/%s\n", v.Version, v.Protocol[0], v.Protocol[1], v.Go, v.OS, v.Arch)
 	}

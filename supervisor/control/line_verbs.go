@@ -67,9 +67,9 @@ func (c *lineConn) run(cmd lineCommand) {
 	v, err := c.answer(r)
 	switch {
 	case err != nil:
-		c.fail(cmd.json, err)
+		c.fail(cmd.JSON, err)
 	case v != nil:
-		c.give(cmd.json, v)
+		c.give(cmd.JSON, v)
 	}
 	c.end()
 }
@@ -79,7 +79,7 @@ func (c *lineConn) run(cmd lineCommand) {
 func (c *lineConn) answer(r *lineRequest) (v any, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			c.s.cfg.Log.Error("a fault in a command of the line protocol", "words", r.words, "fault", fault, "stack", string(debug.Stack()))
+			c.s.cfg.Log.Error("a fault in a command of the line protocol", "words", r.Words, "fault", fault, "stack", string(debug.Stack()))
 			c.quit = true
 			v, err = nil, failf(api.CodeInternal, "a fault of brood's own; its log says more")
 		}
@@ -89,15 +89,15 @@ func (c *lineConn) answer(r *lineRequest) (v any, err error) {
 
 // find finds what r asks for and does it.
 func (c *lineConn) find(r *lineRequest) (any, error) {
-	if r.target != "" {
+	if r.Target != "" {
 		r.verb = verbCommand
-		return c.permitted(r, r.target+" "+r.words[0], c.command)
+		return c.permitted(r, r.Target+" "+r.Words[0], c.command)
 	}
-	v, err := findVerb(r.words)
+	v, err := findVerb(r.Words)
 	if err != nil {
 		return nil, err
 	}
-	r.verb, r.args = v.verb, r.words[1+strings.Count(v.name, " "):]
+	r.verb, r.args = v.verb, r.Words[1+strings.Count(v.name, " "):]
 	target := ""
 	if len(r.args) > 0 {
 		target = r.args[0]
@@ -138,7 +138,7 @@ func (c *lineConn) permitted(r *lineRequest, target string, do func(*lineRequest
 		t, _ := supervisor.ParseTarget(strings.SplitN(target, " ", 2)[0])
 		a := ask{verb: r.verb, scope: scopePool, target: t}
 		if r.verb == verbCommand {
-			a.command = r.words[0]
+			a.command = r.Words[0]
 		}
 		return nil, c.s.deny(c.g.caller, a, rights)
 	}
@@ -211,7 +211,7 @@ func (r *lineRequest) take(least, most int) error {
 	if len(r.args) >= least && len(r.args) <= most {
 		return nil
 	}
-	v, err := findVerb(r.words)
+	v, err := findVerb(r.Words)
 	if err != nil {
 		return err
 	}
@@ -303,8 +303,8 @@ func (c *lineConn) doPing(r *lineRequest) (v any, err error) {
 		return nil, err
 	}
 	limit := defaultCall
-	if r.timeout != 0 {
-		limit = r.timeout
+	if r.Timeout != 0 {
+		limit = r.Timeout
 	}
 	c.whileHere(limit, func(ctx context.Context) { v, err = c.s.doPing(ctx, c.g.caller, t) })
 	return v, err
@@ -390,7 +390,7 @@ func (c *lineConn) doPrompt(r *lineRequest) (any, error) {
 	if err := r.take(0, 0); err != nil {
 		return nil, err
 	}
-	c.prompt = !c.prompt
+	c.Prompt = !c.Prompt
 	return nil, nil
 }
 

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -53,14 +54,7 @@ func Listen(cfg ListenConfig) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control socket %s: %w", cfg.Path, err)
 	}
-	l := &Listener{
-		plan:    p,
-		conns:   make(chan net.Conn),
-		checks:  make(chan chan error),
-		done:    make(chan struct{}),
-		watched: make(chan struct{}),
-	}
-	l.closing = sync.OnceValue(l.close)
+	l := newListener(p)
 	if l.seat, err = takeSeat(p); err != nil {
 		return nil, fmt.Errorf("control socket %s: %w", p.path, err)
 	}
@@ -73,6 +67,19 @@ func Listen(cfg ListenConfig) (*Listener, error) {
 	l.serve(n)
 	go l.watch()
 	return l, nil
+}
+
+func newListener(p plan) *Listener {
+	l := &Listener{
+		plan:    p,
+		conns:   make(chan net.Conn),
+		checks:  make(chan chan error),
+		holds:   make(chan chan struct{}),
+		done:    make(chan struct{}),
+		watched: make(chan struct{}),
+	}
+	l.closing = sync.OnceValue(l.close)
+	return l
 }
 
 // plan is a ListenConfig with its defaults filled in and its names looked up.
@@ -137,15 +144,18 @@ var _ net.Listener = (*Listener)(nil)
 type Listener struct {
 	plan plan
 
-	closing func() error    // close, but only once
-	conns   chan net.Conn   // from the inlets to Accept
-	checks  chan chan error // from Check to watch; a reply channel has room for its reply
-	done    chan struct{}   // closed: Close began
-	watched chan struct{}   // closed: watch has returned
+	closing func() error       // close, but only once
+	conns   chan net.Conn      // from the inlets to Accept
+	checks  chan chan error    // from Check to watch; a reply channel has room for its reply
+	holds   chan chan struct{} // from hold to watch, which waits until the one sent is closed
+	held    chan struct{}      // the one sent, until release; of who calls hold
+	done    chan struct{}      // closed: Close began
+	watched chan struct{}      // closed: watch has returned
 	inlets  sync.WaitGroup
 	outlet  // where connections go
 
-	// Owned by watch; before it starts by Listen, when it has ended by close.
+	// Owned by watch; before it starts by Listen, when it has ended by close, and
+	// between hold and release by who has called these.
 	seat     *seat
 	node     *node
 	retiring []*inlet // of nodes that were deleted, until what had queued there is served
@@ -194,11 +204,52 @@ func (l *Listener) watch() {
 			err := l.restore()
 			l.note(err)
 			reply <- err
+		case over := <-l.holds:
+			select {
+			case <-over:
+			case <-l.done:
+				return
+			}
 		case <-l.done:
 			return
 		}
 	}
 }
+
+// hold has the Listener accept nobody, and leave its files alone, until release,
+// which is to be called also after an error.
+func (l *Listener) hold(ctx context.Context) error {
+	over := make(chan struct{})
+	select {
+	case l.holds <- over:
+		l.held = over
+	case <-l.done:
+		return net.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for _, in := range l.inletsOpen() {
+		if err := in.hold(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// release ends a hold. Without one it does nothing.
+func (l *Listener) release() {
+	if l.held == nil {
+		return
+	}
+	for _, in := range l.inletsOpen() {
+		in.release()
+	}
+	close(l.held)
+	l.held = nil
+}
+
+// inletsOpen are that of the node in place, and those that are being emptied.
+func (l *Listener) inletsOpen() []*inlet { return append([]*inlet{l.node.inlet}, l.retiring...) }
 
 // note logs what restore found, but not again and again.
 func (l *Listener) note(err error) {

@@ -1,9 +1,11 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -35,7 +37,15 @@ const acceptLogEvery = time.Minute
 type inlet struct {
 	ul      acceptor
 	retired chan struct{} // closed by retire
+	stopped chan struct{} // closed by stop
 	ended   chan struct{} // closed: run has returned, the socket is closed
+	stop    func()        // closes the socket; run returns soon after
+
+	mu        sync.Mutex
+	accepting bool          // run is between accept(2) and what becomes of the connection
+	held      chan struct{} // not nil: run does not accept until it is closed
+	let       chan struct{} // not nil: closed when it has stopped accepting
+	woken     bool          // hold has had the deadline pass
 }
 
 // acceptor is what an inlet needs of *net.UnixListener.
@@ -46,7 +56,12 @@ type acceptor interface {
 }
 
 func newInlet(ul acceptor) *inlet {
-	return &inlet{ul: ul, retired: make(chan struct{}), ended: make(chan struct{})}
+	in := &inlet{ul: ul, retired: make(chan struct{}), stopped: make(chan struct{}), ended: make(chan struct{})}
+	in.stop = sync.OnceFunc(func() {
+		close(in.stopped)
+		in.ul.Close()
+	})
+	return in
 }
 
 // retire says that no client can find the socket any more: run serves what is
@@ -56,8 +71,82 @@ func (in *inlet) retire() {
 	close(in.retired)
 }
 
-// stop closes the socket; run returns soon after.
-func (in *inlet) stop() { in.ul.Close() }
+// hold has run stop accepting, and returns when it has: what it had accepted has
+// been passed on. It ends with release, also after an error. Who is not accepted
+// waits in the kernel's queue.
+func (in *inlet) hold(ctx context.Context) error {
+	in.mu.Lock()
+	in.held = make(chan struct{})
+	if !in.accepting {
+		in.mu.Unlock()
+		return nil
+	}
+	let := make(chan struct{})
+	in.let, in.woken = let, true
+	in.ul.SetDeadline(time.Unix(1, 0)) // it fails only on a closed socket
+	in.mu.Unlock()
+	select {
+	case <-let:
+		return nil
+	case <-in.ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// release has run go on. Without a hold it does nothing.
+func (in *inlet) release() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.held == nil {
+		return
+	}
+	close(in.held)
+	in.held = nil
+	select {
+	case <-in.retired: // run sets deadlines, or is woken by one
+	default:
+		in.ul.SetDeadline(time.Time{})
+	}
+}
+
+// beginAccept waits while there is a hold. It is false when done is closed, or the
+// socket. With draining the accept ends when nobody comes for a while.
+func (in *inlet) beginAccept(draining bool, done <-chan struct{}) bool {
+	in.mu.Lock()
+	for in.held != nil {
+		held := in.held
+		in.mu.Unlock()
+		select {
+		case <-held:
+		case <-in.stopped:
+			return false
+		case <-done:
+			return false
+		}
+		in.mu.Lock()
+	}
+	defer in.mu.Unlock()
+	in.accepting = true
+	if draining {
+		in.ul.SetDeadline(time.Now().Add(retireAfter))
+	}
+	return true
+}
+
+// endAccept reports whether a hold has ended the accept.
+func (in *inlet) endAccept() (woken bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.accepting = false
+	if in.let != nil {
+		close(in.let)
+		in.let = nil
+	}
+	woken, in.woken = in.woken, false
+	return woken
+}
 
 func (in *inlet) hasEnded() bool {
 	select {
@@ -108,25 +197,22 @@ func (o *outlet) isRelieved() bool {
 // have run out, o may close one; then it is tried again at once.
 func (in *inlet) run(o *outlet, out chan<- net.Conn, done <-chan struct{}, log hclog.Logger) {
 	defer close(in.ended)
-	defer in.ul.Close()
+	defer in.stop()
 	var (
 		draining bool
 		wait     = acceptWaitMin
 		logged   time.Time
 	)
-	for {
-		if draining {
-			in.ul.SetDeadline(time.Now().Add(retireAfter))
-		}
+	for in.beginAccept(draining, done) {
 		c, err := in.ul.Accept()
+		given := err == nil && o.give(c, out, done)
+		woken := in.endAccept()
 		switch {
-		case err == nil:
+		case given:
 			wait = acceptWaitMin
-			if !o.give(c, out, done) {
-				return
-			}
-		case errors.Is(err, net.ErrClosed):
+		case err == nil, errors.Is(err, net.ErrClosed):
 			return
+		case errors.Is(err, os.ErrDeadlineExceeded) && woken:
 		case errors.Is(err, os.ErrDeadlineExceeded) && draining:
 			return
 		case errors.Is(err, os.ErrDeadlineExceeded):

@@ -13,7 +13,7 @@ import (
 
 // fileID names an inode for as long as something keeps it from being freed: an
 // open descriptor, or for a socket's node the socket that is bound to it.
-type fileID struct{ dev, ino uint64 }
+type fileID struct{ Dev, Ino uint64 }
 
 func idOf(fi fs.FileInfo) fileID {
 	st := fi.Sys().(*syscall.Stat_t)

@@ -64,7 +64,7 @@ var pages = []page{
 	{"GET", "/v1/pools/{pool}/logs", "What the workers of a pool have printed last.", []string{"pool", "lines", "follow"}, "", object{"200": "logs"}},
 	{"GET", "/v1/workers/{pool}/{slot}/logs", "What a worker has printed last.", []string{"pool", "slot", "lines", "follow"}, "", object{"200": "logs"}},
 	{"POST", "/v1/reload", "Read the configuration again and do what it says.", []string{"dry_run", "wait_reload"}, "", object{"200": "Reload", "202": "Reload"}},
-	{"POST", "/v1/upgrade", "Have another brood take this one's place.", []string{"wait_upgrade"}, "", object{"200": "Results"}},
+	{"POST", "/v1/upgrade", "Have another brood take this one's place.", []string{"wait_upgrade"}, "", object{"200": "Upgrade"}},
 	{"POST", "/v1/shutdown", "Stop every worker, and then the supervisor.", []string{"wait"}, "", object{"200": "Results", "202": "Results"}},
 	{"GET", "/v1/whoami", "Who the kernel says the caller is, and what they may do.", nil, "", object{"200": "Whoami"}},
 	{"GET", "/v1/version", "Of brood and of the worker protocol.", nil, "", object{"200": "Version"}},

@@ -68,7 +68,7 @@ func (r *request) flush(part []byte) error {
 // goesOn ends an answer that has gone on: to a client who has gone there is
 // nothing more to say.
 func goesOn(r *request, err error) error {
-	if r.wrote && (err == nil || errors.Is(err, errGone) || errors.Is(err, context.Canceled)) {
+	if r.wrote && (err == nil || errors.Is(err, errGone) || errors.Is(err, errHeld) || errors.Is(err, context.Canceled)) {
 		return nil
 	}
 	return err

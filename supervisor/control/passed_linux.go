@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
+
+	"example.com/brood/supervisor/handover"
 )
 
 // passedName is what the service manager calls the control socket
@@ -112,7 +115,10 @@ func newPassed(f *os.File, log hclog.Logger) (*Passed, error) {
 	if err != nil {
 		return nil, err
 	}
-	ul := ln.(*net.UnixListener)
+	return startPassed(ln.(*net.UnixListener), log), nil
+}
+
+func startPassed(ul *net.UnixListener, log hclog.Logger) *Passed {
 	ul.SetUnlinkOnClose(false) // the file is the manager's
 	if log == nil {
 		log = hclog.NewNullLogger()
@@ -124,7 +130,23 @@ func newPassed(f *os.File, log hclog.Logger) (*Passed, error) {
 		p.wg.Wait()
 	})
 	p.wg.Go(func() { p.inlet.run(&p.outlet, p.conns, p.done, log) })
-	return p, nil
+	return p
+}
+
+var _ exporter = (*Passed)(nil)
+
+func (p *Passed) export(out *handover.Out) (SavedListener, error) {
+	fd, err := p.inlet.fd()
+	return SavedListener{Path: p.addr.Name, Passed: true, Socket: out.FD(fd)}, err
+}
+
+// adoptPassed takes over a socket that was passed to the program before.
+func adoptPassed(in *handover.In, saved SavedListener, log hclog.Logger) (net.Listener, error) {
+	ul, err := adoptSocket(in, saved.Socket)
+	if err != nil {
+		return nil, err
+	}
+	return startPassed(ul, log), nil
 }
 
 var _ net.Listener = (*Passed)(nil)
@@ -141,6 +163,9 @@ func (p *Passed) Accept() (net.Conn, error) {
 
 // Addr is what the socket is bound to, a *net.UnixAddr.
 func (p *Passed) Addr() net.Addr { return p.addr }
+
+func (p *Passed) hold(ctx context.Context) error { return p.inlet.hold(ctx) }
+func (p *Passed) release()                       { p.inlet.release() }
 
 // Close ends the service and waits until every goroutine is gone. The socket's file
 // stays, and clients who come later queue for the next supervisor.

@@ -43,10 +43,7 @@ func peerOf(c *net.UnixConn) (Peer, error) {
 
 var errNoPeer = errors.New("nobody asked the kernel who is calling; set http.Server.ConnContext to withPeer")
 
-type (
-	peerKey  struct{}
-	guestKey struct{}
-)
+type peerKey struct{}
 
 type peerResult struct {
 	peer Peer
@@ -58,8 +55,8 @@ type peerResult struct {
 // A wrapped connection is known by its NetConn method, as tls.Conn has one.
 // A guest has been asked about already.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
-	if g, ok := c.(*guest); ok {
-		return context.WithValue(context.WithValue(ctx, peerKey{}, g.peer), guestKey{}, g)
+	if w, ok := c.(*webConn); ok {
+		return context.WithValue(context.WithValue(ctx, peerKey{}, w.peer), webKey{}, w)
 	}
 	for {
 		w, ok := c.(interface{ NetConn() net.Conn })
@@ -85,10 +82,4 @@ func peerFrom(ctx context.Context) (Peer, error) {
 		return Peer{}, errNoPeer
 	}
 	return r.peer, r.err
-}
-
-// guestFrom is the connection of a request, nil where there is none.
-func guestFrom(ctx context.Context) *guest {
-	g, _ := ctx.Value(guestKey{}).(*guest)
-	return g
 }

@@ -63,7 +63,7 @@ func TestUpgradePage(t *testing.T) {
 		t.Errorf("%d %s, asked %d times", status, body, asked.Load())
 	}
 	stranger := &caller{peer: Peer{UID: 61000, known: true}}
-	if err := h.server.doUpgrade(t.Context(), stranger, time.Minute); err == nil || problemOf(err).Code != "denied" || asked.Load() != 1 {
+	if _, err := h.server.doUpgrade(t.Context(), stranger, time.Minute, said{}); err == nil || problemOf(err).Code != "denied" || asked.Load() != 1 {
 		t.Errorf("a stranger: %v, asked %d times", err, asked.Load())
 	}
 }

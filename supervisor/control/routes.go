@@ -92,7 +92,7 @@ func (s *Server) routes() http.Handler {
 		mux.Handle("/"+name, s.page(nil))
 	}
 	mux.Handle("/", s.page(nil))
-	return s.notForgedBy(mux)
+	return oneAtATime(s.notForgedBy(mux))
 }
 
 // page serves one pattern: it finds who is calling and whether they may do this
@@ -121,11 +121,11 @@ func (s *Server) page(methods map[string]route) http.Handler {
 			s.answer(r, s.deny(r.caller, ask{verb: r.verb, scope: scopePool, target: r.roughTarget(), command: r.PathValue("name")}, rights))
 			return
 		}
-		if g := guestFrom(hr.Context()); g != nil {
-			if g.isGone() {
+		if c := webFrom(hr.Context()); c != nil {
+			if c.isGone() {
 				panic(http.ErrAbortHandler) // evicted as the request came: nothing of it is done
 			}
-			if err := g.mayNow(r.verb); err != nil {
+			if err := c.mayNow(r.verb); err != nil {
 				w.Header().Set("Connection", "close")
 				s.answer(r, err)
 				return

@@ -19,6 +19,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"example.com/brood/supervisor"
+	"example.com/brood/supervisor/handover"
 )
 
 // Config is what a Server serves.
@@ -31,9 +32,15 @@ type Config struct {
 	// Reload reads the configuration again and has it carried out, or with dryRun
 	// only compared. nil: there is no file to read.
 	Reload func(ctx context.Context, dryRun bool) ([]supervisor.Change, error)
-	// Upgrade has another brood take this one's place, and returns when that serves
-	// or nothing has changed. nil: it can't.
+	// Upgrade has another brood take this one's place: by [Server.Hold],
+	// [Server.Export], and the execution of its program. It returns only where that
+	// has failed, and then nothing has changed; who has asked is answered by the
+	// other. nil: it can't be done.
 	Upgrade func(ctx context.Context) error
+	// Saved is what the Server of the program before has exported, and Handover
+	// where its descriptors are. nil: there was none before.
+	Saved    *Saved
+	Handover *handover.In
 	// Access says who may do what. [Server.SetAccess] changes it.
 	Access Access
 	// Audit is the file that changes are written down in; see docs/security.md.
@@ -56,7 +63,11 @@ type Server struct {
 	asked  asks
 	house  *house
 	http   *http.Server
-	web    *handover // what s.http listens on
+	web    *webDoor // what s.http listens on
+
+	holding atomic.Bool // Hold was called, and Release not yet
+	debts   []*debt     // to who has asked for the upgrade; guarded by house.mu
+	heirs   heirs
 
 	receivers sync.WaitGroup // every goroutine of this server but those of s.http
 	crew      chan *guest    // to those of them who are free
@@ -89,11 +100,19 @@ func NewServer(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = hclog.NewNullLogger()
 	}
-	s := &Server{cfg: cfg, asked: newAsks(), house: newHouse(cfg.Limits, os.Geteuid(), openFiles()), web: newHandover()}
+	s := &Server{cfg: cfg, asked: newAsks(), house: newHouse(cfg.Limits, os.Geteuid(), openFiles()), web: newWebDoor()}
+	s.house.attend = s.attendTo
 	s.SetAccess(cfg.Access)
 	var err error
-	if s.audit, err = newAuditor(cfg.Audit, cfg.AuditRequired, cfg.Log); err != nil {
+	var left savedAudit
+	if cfg.Saved != nil {
+		left = cfg.Saved.Audit
+	}
+	if s.audit, err = newAuditor(cfg.Audit, cfg.AuditRequired, left, cfg.Log); err != nil {
 		return nil, err
+	}
+	if cfg.Saved != nil {
+		s.inherit(cfg.Saved, cfg.Handover)
 	}
 	s.http = &http.Server{
 		Handler:           s.routes(),
@@ -102,7 +121,9 @@ func NewServer(cfg Config) (*Server, error) {
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          cfg.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
+		// It would read a body before anybody is told of the request.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     cfg.Log.StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug}),
 	}
 	return s, nil
 }
@@ -116,6 +137,7 @@ func (s *Server) Close(ctx context.Context) error {
 	s.listeners = nil
 	s.mu.Unlock()
 	s.house.close(false)
+	s.disinherit()
 	for _, l := range listeners {
 		l.Close() // an error is about its file, and told by whoever made it
 	}

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"net"
-	"net/http"
-	"sync"
 	"time"
 )
 
@@ -27,6 +25,7 @@ func (s *Server) Serve(l net.Listener) error {
 	}); ok {
 		own.serveTo(take, s.house.makeRoom)
 	}
+	s.receivers.Go(func() { s.letInHeirs(l.Addr().String()) })
 	for {
 		c, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -46,15 +45,30 @@ func (s *Server) letIn(c net.Conn, door string) {
 		c.Close() // who is calling is not known
 		return
 	}
-	var peer peerResult
-	peer.peer, peer.err = peerOf(uc)
-	g := s.house.admit(uc, peer)
-	if g == nil {
+	s.welcome(arrival{conn: uc, door: door})
+}
+
+// welcome finds a place for who has come, and has it attended to.
+func (s *Server) welcome(a arrival) {
+	if !s.house.enter(a) {
 		return
 	}
-	g.caller = &caller{peer: peer.peer, err: peer.err, door: door}
+	defer s.house.entered()
+	g, err := newGuest(a.conn, s.house, a.door)
+	if err != nil {
+		a.conn.Close()
+		return
+	}
+	g.said = a.said
+	if s.house.admit(g) {
+		s.attendTo(g)
+	}
+}
+
+// attendTo gives g to who is free, or to another.
+func (s *Server) attendTo(g *guest) {
 	select {
-	case s.crew <- g: // somebody is free
+	case s.crew <- g:
 	default:
 		s.receivers.Go(func() { s.attend(g) })
 	}
@@ -99,26 +113,54 @@ func (s *Server) track(l net.Listener) bool {
 // firstBytes is how much is read at first.
 const firstBytes = 4096
 
-// receive reads what comes first and passes the connection on to its tongue.
+// receive goes on with g, which in most cases has just come: it reads what comes
+// first and passes the connection on to its tongue.
 func (s *Server) receive(g *guest) {
 	c := lineConns.Get().(*lineConn)
-	_ = g.UnixConn.SetReadDeadline(time.Now().Add(headerTime))
-	n, err := g.readFirst(c.first[:])
-	web := n > 0 && isHTTP(c.first[0])
-	g.asked.Store(n > 0 && bytes.Contains(c.first[:n], endOf(web)))
+	defer lineConns.Put(c)
+	was := g.said
+	g.said = said{}
+	if was.Tongue == tongueLine {
+		c.resume(s, g, was)
+		return
+	}
+	if was.Owed != nil && !s.payHTTP(g, was.Owed) {
+		g.Close()
+		return
+	}
+	first, err := c.readFirst(g, was)
 	switch {
+	case errors.Is(err, errHeld):
+		g.house.park(g, said{Tongue: was.Tongue, Ahead: bytes.Clone(first)})
 	case err != nil:
 		g.Close()
-	case !web:
-		c.serve(s, g, n)
-	default:
-		g.ahead = append([]byte(nil), c.first[:n]...)
+	case was.Tongue == tongueHTTP || isHTTP(first[0]):
 		_ = g.UnixConn.SetReadDeadline(time.Time{})
-		if !s.web.hand(g) {
+		if !s.web.hand(&webConn{guest: g, ahead: bytes.Clone(first)}) {
 			g.Close()
 		}
+	default:
+		c.serve(s, g, len(first))
 	}
-	lineConns.Put(c)
+}
+
+// readFirst is the first bytes, which are in c.first. With errHeld there may be some.
+func (c *lineConn) readFirst(g *guest, was said) ([]byte, error) {
+	if len(was.Ahead) > len(c.first) {
+		return was.Ahead, nil // of a long header, so it is not copied
+	}
+	n, err := copy(c.first[:], was.Ahead), error(nil)
+	if n == 0 {
+		wait := headerTime
+		if was.Tongue != "" {
+			wait = idleTime
+		}
+		_ = g.UnixConn.SetReadDeadline(time.Now().Add(wait))
+		n, err = g.await(c.first[:])
+	}
+	first := c.first[:n]
+	g.asked.Store(n > 0 && bytes.Contains(first, endOf(isHTTP(c.first[0]))))
+	return first, err
 }
 
 // endOf is what ends a line, or a request's header.
@@ -128,58 +170,3 @@ func endOf(web bool) []byte {
 	}
 	return []byte{'\n'}
 }
-
-// connState tells the house who is idle. HTTP calls a connection active when it
-// has a request's whole header.
-func connState(c net.Conn, state http.ConnState) {
-	g, ok := c.(*guest)
-	if !ok {
-		return
-	}
-	switch state {
-	case http.StateActive:
-		g.house.begin(g)
-	case http.StateIdle:
-		g.house.end(g)
-	}
-}
-
-// handover is the listener of the HTTP server: it accepts what is handed to it.
-type handover struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func newHandover() *handover {
-	return &handover{conns: make(chan net.Conn), done: make(chan struct{})}
-}
-
-// hand is false when the server has been closed.
-func (h *handover) hand(c net.Conn) bool {
-	select {
-	case h.conns <- c:
-		return true
-	case <-h.done:
-		return false
-	}
-}
-
-// Accept returns the next connection.
-func (h *handover) Accept() (net.Conn, error) {
-	select {
-	case c := <-h.conns:
-		return c, nil
-	case <-h.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close ends Accept.
-func (h *handover) Close() error {
-	h.once.Do(func() { close(h.done) })
-	return nil
-}
-
-// Addr is nowhere.
-func (h *handover) Addr() net.Addr { return &net.UnixAddr{Net: "unix"} }

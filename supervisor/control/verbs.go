@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/user"
 	"runtime"
 	"strconv"
@@ -238,17 +239,36 @@ func changeJSON(c supervisor.Change) api.Change {
 	return out
 }
 
-// doUpgrade has another brood take this one's place. It returns when that serves,
-// or nothing has changed.
-func (s *Server) doUpgrade(ctx context.Context, c *caller, wait time.Duration) error {
-	return s.do(c, ask{verb: verbUpgrade}, func() error {
+// doUpgrade has another brood take this one's place. Where that comes about it does
+// not return, and the other brood goes on with what the caller has said, and first
+// gives the answer that is owed.
+func (s *Server) doUpgrade(ctx context.Context, c *caller, wait time.Duration, is said) (out api.Upgrade, err error) {
+	err = s.do(c, ask{verb: verbUpgrade}, func() error {
 		if s.cfg.Upgrade == nil {
 			return failf(api.CodeConflict, "this supervisor cannot be upgraded while it runs; stop it and start the other")
 		}
+		paid, err := s.owe(c, is)
+		if err != nil {
+			return err
+		}
+		defer paid()
 		ctx, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()
-		return s.cfg.Upgrade(ctx)
+		if err := s.cfg.Upgrade(ctx); err != nil {
+			return refused(err)
+		}
+		out = api.Upgrade{Version: s.cfg.Version, Before: s.cfg.Version, PID: os.Getpid()}
+		return nil
 	})
+	return out, err
+}
+
+// refused is why an upgrade has not come about, as a problem.
+func refused(err error) error {
+	if p := bareProblem(err); p.Code == api.CodeInternal {
+		return failf(api.CodeConflict, "nothing has changed: %v", err)
+	}
+	return err
 }
 
 // doShutdown stops everything; with wait 0 it returns at once, else when no

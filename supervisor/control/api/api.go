@@ -207,6 +207,14 @@ type Version struct {
 	Arch     string `json:"arch"`
 }
 
+// Upgrade answers POST /v1/upgrade, from the program that has taken the place of
+// the one that was asked.
+type Upgrade struct {
+	Version string `json:"version"` // of the brood that answers
+	Before  string `json:"before"`  // of the one that was asked
+	PID     int    `json:"pid"`     // of the supervisor, the same as before
+}
+
 // Problem is an RFC 9457 problem document, application/problem+json.
 type Problem struct {
 	Type    string `json:"type"`   // urn:brood:problem:CODE
