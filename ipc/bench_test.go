@@ -66,7 +66,7 @@ func connChild() {
 		log.Fatal(err)
 	}
 	c, err := NewConn(os.NewFile(3, "child"), Config{
-		Role: Worker, Hello: Hello{MaxInflight: 1024}, Inline: func(command string) bool { return command == "echo" },
+		Role: Worker, Hello: Hello{MaxInflight: 1024, PID: os.Getpid()}, Inline: func(command string) bool { return command == "echo" },
 		Handler: func(_ context.Context, c *Call) (Message, error) {
 			if c.Command == "mallocs" {
 				return Bytes(binary.BigEndian.AppendUint64(nil, mallocs())), nil

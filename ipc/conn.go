@@ -84,6 +84,7 @@ type Conn struct {
 	lastPing  uint32         // token
 	clock     clock
 	out       outbox
+	pause     *pausing // nil: it is not paused, nor about to be
 }
 
 // maxOpen bounds the calls of this end that are open at once, whatever the
@@ -103,6 +104,26 @@ func NewConn(f *os.File, cfg Config) (*Conn, error) {
 		f.Close()
 		return nil, err
 	}
+	c, err := makeConn(f, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Role == Worker {
+		c.raw.Control(func(fd uintptr) { c.spell.prepare(int(fd)) })
+	}
+	c.nextID = uint32(cfg.Role) // supervisor 1, 3, 5 …; worker 2, 4, 6 …
+	c.out.urgent = AppendFrame(nil, Frame{Header: Header{Type: TypeHello, Codec: CodecJSON}, Payload: hello})
+	if cfg.OnOpen != nil {
+		cfg.OnOpen(c)
+	}
+	c.flush()
+	go c.readLoop()
+	return c, nil
+}
+
+// makeConn makes a Conn that neither reads nor writes yet. Its HELLO has all its
+// limits.
+func makeConn(f *os.File, cfg Config) (*Conn, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		f.Close()
@@ -118,19 +139,9 @@ func NewConn(f *os.File, cfg Config) (*Conn, error) {
 		maxInflight: cfg.Hello.MaxInflight,
 		chunk:       uint32(cfg.Hello.Chunk),
 	}
-	if cfg.Role == Worker {
-		raw.Control(func(fd uintptr) { c.spell.prepare(int(fd)) })
-	}
 	c.sender.try, c.reading.try = c.trySend, c.tryRead
-	c.nextID = uint32(cfg.Role) // supervisor 1, 3, 5 …; worker 2, 4, 6 …
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
-	c.wg.Add(1)
-	c.out.urgent = AppendFrame(nil, Frame{Header: Header{Type: TypeHello, Codec: CodecJSON}, Payload: hello})
-	if cfg.OnOpen != nil {
-		cfg.OnOpen(c)
-	}
-	c.flush()
-	go c.readLoop()
+	c.wg.Add(1) // the reader
 	return c, nil
 }
 
@@ -157,19 +168,31 @@ func (c *Conn) Err() error {
 
 // Close ends the connection at once and waits until its reader and writer have
 // returned. Handlers still running have had their context canceled; they are
-// not waited for.
+// not waited for. It ends a pause too.
 func (c *Conn) Close() error {
 	c.end(ErrClosed)
+	c.Resume() // the reader of one that was paused calls OnClose
 	<-c.done
 	return nil
 }
 
 // end closes the descriptor and ends every open call, once.
 func (c *Conn) end(cause error) {
+	if !c.endCalls(cause) {
+		return
+	}
+	c.raw.Control(func(fd uintptr) { // a reader that waits in the kernel is woken
+		unix.Shutdown(int(fd), unix.SHUT_RD)
+	})
+	c.file.Close()
+}
+
+// endCalls is what end does besides closing. False: it has been done.
+func (c *Conn) endCalls(cause error) bool {
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
-		return
+		return false
 	}
 	c.err = cause
 	calls := c.calls
@@ -188,16 +211,17 @@ func (c *Conn) end(cause error) {
 	if c.clock.timer != nil {
 		c.clock.timer.Stop()
 	}
+	kept := c.dropKept()
 	c.mu.Unlock()
 	closeFDs(fds)
+	if kept != nil {
+		kept.giveBack()
+	}
 	c.cancel(cause)
 	for _, call := range atWork {
 		call.ctx.end(context.Canceled)
 	}
-	c.raw.Control(func(fd uintptr) { // a reader that waits in the kernel is woken
-		unix.Shutdown(int(fd), unix.SHUT_RD)
-	})
-	c.file.Close()
+	return true
 }
 
 // millis is d in milliseconds, rounded up.

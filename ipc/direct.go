@@ -94,7 +94,22 @@ func (c *Conn) receive(fd, flags int) (n int, br *breach, err error) {
 	} else {
 		l.places = append(l.places, buf)
 	}
+	if len(c.before) > 0 {
+		return c.receiveBefore(), nil, nil
+	}
 	return c.arrived.receive(fd, l.places, c.cfg.Hello.FDs > 0, flags)
+}
+
+// receiveBefore reads what comes ahead of what is in the socket.
+func (c *Conn) receiveBefore() (n int) {
+	for _, p := range c.layout.places {
+		k := copy(p, c.before[n:])
+		n += k
+	}
+	if c.before = c.before[n:]; len(c.before) == 0 {
+		c.before = nil
+	}
+	return n
 }
 
 // place notes that n bytes have come.

@@ -21,6 +21,9 @@
 // until they return, and those of [Config].Inline are run by the reader itself,
 // without a goroutine.
 //
+// A supervisor's end can be carried over to another program, in the middle of
+// whatever goes on: [Conn.Pause], [Conn.State] and [Continue].
+//
 // Promises:
 //
 //   - No lock is held across a read or a write, and the reader never waits for

@@ -47,6 +47,9 @@ func (q *queue) len() int { return len(q.items) - q.first }
 
 func (q *queue) front() *outgoing { return q.items[q.first] }
 
+// waiting is all of it.
+func (q *queue) waiting() []*outgoing { return q.items[q.first:] }
+
 func (q *queue) push(m *outgoing) { q.items = append(q.items, m) }
 
 func (q *queue) pop() {
@@ -93,7 +96,7 @@ func (o *outbox) room(n, limit int) bool {
 
 // drop forgets all that waits. The descriptors of it are the caller's to close.
 func (o *outbox) drop() (fds []int) {
-	for _, m := range o.msgs.items[o.msgs.first:] {
+	for _, m := range o.msgs.waiting() {
 		fds = append(fds, m.fds...)
 		m.fds = nil
 	}

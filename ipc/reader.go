@@ -62,10 +62,11 @@ func (b *inbuf) compact() {
 // reading is the reader's part of a Conn; nobody else touches it.
 type reading struct {
 	in      inbuf
-	read    int64 // bytes before the frame at hand
-	got     int64 // bytes that have come
-	heard   bool  // the peer has said HELLO
-	retired bool  // OnRetire was told
+	before  []byte // what comes ahead of what is read; see Continue
+	read    int64  // bytes before the frame at hand
+	got     int64  // bytes that have come
+	heard   bool   // the peer has said HELLO
+	retired bool   // OnRetire was told
 	partial assembly
 	usual   int // bytes of the last CALL that was put together
 	arrived arrivals
@@ -93,6 +94,9 @@ var errReaderGone = errors.New("ipc: an inline handler did not return")
 func (c *Conn) readLoop() {
 	cause := errReaderGone // by a handler that has ended its goroutine, which is the reader
 	defer func() {
+		if cause == errPaused { // another goroutine goes on
+			return
+		}
 		c.end(cause)
 		c.in.put()
 		c.arrived.close()
@@ -112,6 +116,12 @@ func (c *Conn) readFrames() error {
 	c.in.size = HeaderSize + int(c.chunk)
 	for {
 		n, err := c.fill()
+		if err == os.ErrDeadlineExceeded {
+			if c.stopReading() {
+				return errPaused
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -190,11 +200,12 @@ func (c *Conn) acceptAll() *breach {
 	}
 }
 
-// fill reads what is there, waiting for at least a byte; 0 is the end.
+// fill reads what is there, waiting for at least a byte; 0 is the end. For a
+// pause it fails with os.ErrDeadlineExceeded, and has read nothing.
 func (c *Conn) fill() (int, error) {
 	rawErr := c.raw.Read(c.try)
 	switch {
-	case rawErr != nil: // end has closed the file, and has said why
+	case rawErr != nil: // a pause; or end has closed the file, and has said why
 		return 0, rawErr
 	case c.reading.err == unix.ECONNRESET: // the peer closed with unread bytes of ours: no different from EOF
 		return 0, nil

@@ -20,7 +20,7 @@ const patience = 8
 // lead makes the caller the writer if there is something to write and nobody
 // is. It holds mu. Who is told true calls write once it has let go of it.
 func (c *Conn) lead() bool {
-	if c.out.writing || c.out.empty() || c.out.failed != nil || c.err != nil {
+	if c.out.writing || c.out.empty() || c.out.failed != nil || c.err != nil || c.pause != nil {
 		return false
 	}
 	c.out.writing = true
@@ -57,7 +57,7 @@ func (c *Conn) write() {
 		}
 		switch err := c.send(b, false); err {
 		case nil:
-		case unix.EAGAIN:
+		case unix.EAGAIN, os.ErrDeadlineExceeded:
 			go c.writeLoop(b)
 			return
 		default:
@@ -71,13 +71,19 @@ func (c *Conn) write() {
 
 // writeLoop is the writer that may wait. It goes on with b.
 func (c *Conn) writeLoop(b *batch) {
-	defer c.stopWriting(b)
 	for {
-		if err := c.send(b, true); err != nil {
+		switch err := c.send(b, true); {
+		case err == os.ErrDeadlineExceeded:
+			if c.keep(b) {
+				c.wg.Done()
+				return
+			}
+		case err != nil:
 			c.writeFailed(err)
+			c.stopWriting(b)
 			return
-		}
-		if !c.nextBatch(b) {
+		case !c.nextBatch(b):
+			c.stopWriting(b)
 			return
 		}
 	}
@@ -85,11 +91,16 @@ func (c *Conn) writeLoop(b *batch) {
 
 // stopWriting ends a writer that has given its part up.
 func (c *Conn) stopWriting(b *batch) {
+	b.giveBack()
+	c.wg.Done()
+}
+
+// giveBack forgets what b carries.
+func (b *batch) giveBack() {
 	closeFDs(b.fds)
 	b.release()
 	b.reset()
 	batches.Put(b)
-	c.wg.Done()
 }
 
 // release recycles the calls whose answers b carried.
@@ -106,9 +117,10 @@ func (c *Conn) nextBatch(b *batch) bool {
 	b.release()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil || c.out.empty() {
+	if c.err != nil || c.out.empty() || c.pause != nil {
 		c.out.writing, c.out.current = false, nil
 		c.settleIdle()
+		c.settlePause()
 		return false
 	}
 	c.out.fill(b)
@@ -128,6 +140,7 @@ func (c *Conn) writeFailed(err error) {
 	fds := c.out.drop()
 	c.out.failed = cause
 	c.out.writing, c.out.current = false, nil
+	c.settlePause()
 	c.mu.Unlock()
 	closeFDs(fds)
 	if err != unix.EPIPE && err != unix.ECONNRESET {
