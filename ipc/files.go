@@ -32,8 +32,8 @@ func (a *arrivals) claim(h Header, at int64, accepted int) *breach {
 		return broke("fds", 18, "%d descriptors, this end accepts %d", n, accepted)
 	case n > len(a.fds):
 		return broke("fds", 18, "%v declares %d descriptors, %d came", h.Type, n, len(a.fds))
-	case len(a.fds) > n && at >= a.until:
-		return broke("fds", 18, "%v declares %d descriptors, %d came", h.Type, n, len(a.fds))
+	case len(a.fds) > 0 && at >= a.until:
+		return broke("fds", 18, "%v declares %d descriptors, and %d came before it", h.Type, n, len(a.fds))
 	}
 	for _, fd := range a.fds[:n] {
 		a.files = append(a.files, os.NewFile(uintptr(fd), "brood-passed"))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -245,6 +246,13 @@ func TestDescriptorRules(t *testing.T) {
 			p.smuggle(whole[50:60], many(9)...)
 			p.smuggle(whole[60:70], many(9)...)
 		}},
+		{"in the middle of a frame, and the next declares them", 18, 16, func(p *rawPeer) {
+			whole := AppendFrame(nil, call(1, "x", make([]byte, 100)))
+			p.bytes(whole[:50])
+			p.smuggle(whole[50:60], f)
+			p.bytes(whole[60:])
+			p.write(declared(call(3, "x", nil), 1))
+		}},
 	} {
 		t.Run(b.what, func(t *testing.T) {
 			fds := len(openFDs())
@@ -272,6 +280,49 @@ func TestDescriptorRules(t *testing.T) {
 		p.pass(Frame{Header: Header{Type: TypeCall, ID: 1}}, f)
 		wantBreach(t, c, "continuation", p.last+12)
 	})
+}
+
+// Descriptors that come with bytes of a long frame alone, which is read straight
+// to where it belongs, are refused there; those of the next frame are not.
+func TestDescriptorsWithinALongFrame(t *testing.T) {
+	noLeaks(t)
+	f := scratch(t, "text")
+	whole := AppendFrame(nil, call(2, "x", make([]byte, 30000)))
+	next := call(4, "y", nil)
+	next.NFDs = 1
+	for what, x := range map[string]struct {
+		with []byte // what they come with
+		fine bool
+	}{
+		"in the middle": {whole[5000:6000], false},
+		"at the end":    {whole[5000:], false},
+		"with the next": {AppendFrame(slices.Clone(whole[5000:]), next), true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			seen := make(chan int, 2)
+			c, p := face(t, Supervisor, Config{Hello: taking(16), Inline: func(string) bool { return true }, Handler: func(_ context.Context, c *Call) (Message, error) {
+				seen <- len(c.Files)
+				c.CloseFiles()
+				return Message{}, nil
+			}})
+			p.greet(Hello{})
+			p.bytes(whole[:5000])
+			at := p.sent
+			pauseAt(t, c, at)
+			if !c.partial.direct {
+				t.Fatal("it is not read straight to where it belongs")
+			}
+			c.Resume()
+			p.smuggle(x.with, f)
+			if x.fine {
+				if one, two := <-seen, <-seen; one != 0 || two != 1 {
+					t.Errorf("%d files with the long one, %d with the next", one, two)
+				}
+				return
+			}
+			wantBreach(t, c, "fds", at-5000)
+		})
+	}
 }
 
 // Descriptors belong to the frame that declares them, even if one system call

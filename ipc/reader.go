@@ -217,6 +217,9 @@ func (c *Conn) fill() (int, error) {
 	if c.arrived.fresh {
 		c.arrived.fresh = false
 		c.arrived.until = c.got
+		if c.br == nil && n <= c.partial.missing {
+			c.br = broke("fds", 0, "%d descriptors came within a frame, and no other begins there", len(c.arrived.fds))
+		}
 	}
 	c.place(n)
 	return n, nil
