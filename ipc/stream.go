@@ -150,13 +150,24 @@ func (c *Conn) credit(id uint32, s *inflow, n int) *breach {
 	if s.owed += n; s.owed < grantFrom {
 		return nil
 	}
-	if !c.out.room(HeaderSize, maxUrgent) {
+	if !c.out.room(HeaderSize, maxUrgent+c.ownCallFrames()) {
 		return c.out.unread()
 	}
 	c.out.urgent = Header{Type: TypeWindow, ID: id, Arg: uint32(s.owed)}.append(c.out.urgent)
 	s.credit += s.owed
 	s.owed = 0
 	return nil
+}
+
+// ownCallFrames is how many bytes of WINDOW and CANCEL of this end's calls may
+// wait besides the rest of the urgent lane. A peer that keeps to its credit does
+// not bring about more: until it reads, what it sends for a call is bounded by
+// the credit that it has. And a CALL is written behind what waits there, but for
+// one with descriptors, which may pass it once; so those calls are at most twice
+// as many as the peer accepts.
+func (c *Conn) ownCallFrames() int {
+	const each = (firstCredit/grantFrom + 1) * HeaderSize
+	return 2 * each * min(c.peer.MaxInflight, maxOpen)
 }
 
 // takePiece takes the next piece that waits for CallStream.
@@ -178,7 +189,7 @@ func (c *Conn) grant(p *pending, n int) {
 	id := p.msg.ID
 	c.mu.Lock()
 	if c.err == nil && !p.done {
-		c.credit(id, p.stream, n) // no room: the peer will be granted it with a later piece's
+		c.credit(id, p.stream, n) // no room: it has sent more than it was granted, and may wait
 	}
 	c.mu.Unlock()
 	c.flush()

@@ -274,6 +274,55 @@ func TestWindow(t *testing.T) {
 	wantBreach(t, c, "window", p.last+12)
 }
 
+// Credit is granted however much else waits for a worker that does not read: one
+// that has none left would wait for it to the end of its call.
+func TestCreditIsGrantedWithoutRoom(t *testing.T) {
+	c, p := face(t, Supervisor, Config{})
+	p.greet(Hello{})
+	begun, let := make(chan bool), make(chan bool)
+	pieces := 0
+	o := streaming(within(t), c, "x", func(Piece) error {
+		if pieces++; pieces == 1 {
+			begun <- true
+			<-let
+		}
+		return nil
+	})
+	p.want(TypeCall, 1)
+	piece := data(1, "", make([]byte, firstCredit/4-HeaderSize))
+	p.write(piece)
+	<-begun
+	p.write(piece, piece, piece)
+	pauseAt(t, c, p.sent)
+	c.mu.Lock()
+	waiting := 0
+	for c.out.room(HeaderSize, maxUrgent) {
+		c.out.urgent = Header{Type: TypePong}.append(c.out.urgent)
+		waiting++
+	}
+	c.mu.Unlock()
+	let <- true
+	eventually(t, "all is dealt with", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		s := c.calls.get(1).stream
+		return len(s.queue) == 0 && s.credit == firstCredit
+	})
+	c.Resume()
+	for range waiting {
+		p.want(TypePong, 0)
+	}
+	for range 4 {
+		if f := p.want(TypeWindow, 1); f.Arg != firstCredit/4 {
+			t.Errorf("a WINDOW of %d", f.Arg)
+		}
+	}
+	p.write(piece, piece, piece, piece, result(1, nil))
+	if o := got(t, o); o.err != nil || pieces != 8 {
+		t.Errorf("%d pieces, %v", pieces, o.err)
+	}
+}
+
 // DATA belongs to calls that are open.
 func TestDataForNothing(t *testing.T) {
 	for what, do := range map[string]func(c *Conn, p *rawPeer){
