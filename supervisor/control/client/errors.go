@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
+	"os"
 	"syscall"
 
 	"example.com/brood/ipc"
@@ -68,12 +70,24 @@ func (c *Client) connectError(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: this user may not connect to %s; ask for the file's group, or use the user that runs brood", ErrDenied, c.path)
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):
 		return fmt.Errorf("%w: there is no socket %s; start one with `brood run`, or name another with --socket", ErrNoSupervisor, c.path)
+	case errors.Is(err, syscall.EINVAL) && len(c.path) >= len(syscall.RawSockaddrUnix{}.Path):
+		return fmt.Errorf("%w: the path %s has %d bytes, and a socket's is shorter; name another with --socket", ErrNoSupervisor, c.path, len(c.path))
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTSOCK), errors.Is(err, syscall.EPROTOTYPE):
+		if otherFile(c.path) {
+			return fmt.Errorf("%w: %s is no socket; name one with --socket", ErrNoSupervisor, c.path)
+		}
 		return fmt.Errorf("%w: nobody listens on %s any more; start one with `brood run`", ErrNoSupervisor, c.path)
 	case brokeOff(err):
 		return c.brokeOff(ctx, err)
 	}
 	return fmt.Errorf("speaking to %s: %w", c.path, err)
+}
+
+// otherFile: something is at path, and it is no socket. Connecting to it is
+// refused in the same way as where nobody listens.
+func otherFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode()&fs.ModeSocket == 0
 }
 
 // brokeOff says that the other end went in the middle of an answer.
