@@ -188,11 +188,10 @@ func compareTargets(a, b string) int {
 
 func lastText(last api.Piece, parts []byte) string {
 	if last.Outcome != "ok" {
-		detail := ""
-		if last.Problem != nil {
-			detail = ": " + printable(last.Problem.Detail)
+		if last.Problem == nil {
+			return last.Outcome
 		}
-		return last.Outcome + detail
+		return last.Outcome + ": " + printable(strings.TrimPrefix(last.Problem.Detail, last.Worker+": ")) // which stands before it
 	}
 	m, err := client.Payload(last)
 	if err != nil {
@@ -203,15 +202,35 @@ func lastText(last api.Piece, parts []byte) string {
 
 // worstOf fails with the worst outcome of several.
 func worstOf(lasts []api.Piece) error {
-	worst, bad := exitDone, 0
+	worst := &notAll{of: len(lasts)}
+	exit := exitDone
 	for _, last := range lasts {
-		if last.Outcome != "ok" {
-			bad++
-			worst = max(worst, problemExit(last.Outcome))
+		if last.Outcome == "ok" {
+			continue
+		}
+		worst.bad++
+		code := last.Outcome
+		if last.Problem != nil {
+			code = last.Problem.Code
+		}
+		if n := problemExit(code); n > exit {
+			exit, worst.code = n, ipc.Code(code)
 		}
 	}
-	if bad == 0 {
+	if worst.bad == 0 {
 		return nil
 	}
-	return &coded{worst, fmt.Errorf("%d of %d workers did not answer with ok", bad, len(lasts))}
+	return &coded{exit, worst}
 }
+
+// notAll is the error of a command to several workers. It is the code of the worst.
+type notAll struct {
+	bad, of int
+	code    ipc.Code
+}
+
+func (e *notAll) Error() string {
+	return fmt.Sprintf("%d of %d workers did not answer with ok", e.bad, e.of)
+}
+
+func (e *notAll) Unwrap() error { return e.code }
