@@ -16,9 +16,10 @@ func checkCommand() *cobra.Command {
 	var path string
 	var out output
 	cmd := &cobra.Command{
-		Use:   "check",
-		Short: "Read the configuration and say all that is wrong with it",
-		Args:  exactArgs(0, "brood check -c brood.yaml"),
+		Use:               "check",
+		Short:             "Read the configuration and say all that is wrong with it",
+		Args:              exactArgs(0, "brood check -c brood.yaml"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := out.check(); err != nil {
 				return err

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/brood/cmd/brood/internal/term"
+	"example.com/brood/supervisor"
 	"example.com/brood/supervisor/control/api"
 )
 
@@ -26,7 +27,7 @@ asked of the supervisor that runs, and are not offered where none does.
 		ValidArgs: []string{"bash", "zsh", "fish"},
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usagef("got %d arguments; write `brood completion bash`, or zsh or fish", len(args))
+				return wrongCount(len(args), "`brood completion bash`, or zsh or fish")
 			}
 			return nil
 		},
@@ -111,10 +112,18 @@ func completeSend(g *globals, cmd *cobra.Command) {
 }
 
 func (g *globals) commands(target string) (all []cobra.Completion) {
+	t, err := supervisor.ParseTarget(target)
+	if err != nil {
+		return nil
+	}
 	seen := map[string]bool{}
-	for _, p := range g.live().Pools {
+	pools := g.live().Pools
+	for _, p := range pools {
+		if t.Pool != p.Name && t.Pool != "*" && (t.Pool != "" || len(pools) > 1) {
+			continue
+		}
 		for _, x := range p.Slots {
-			if target != x.Target && target != p.Name && target != "*" && target != p.Name+"/*" {
+			if t.Slot != 0 && t.Slot != x.Slot {
 				continue
 			}
 			for _, c := range x.Commands {

@@ -42,7 +42,7 @@ the program for some of them; docs/conformance.md says which.`,
 				return usagef("--timeout %v: write a time of more than 0, such as 5s", o.Timeout)
 			}
 			if _, err := exec.LookPath(args[0]); err != nil {
-				return usagef("%v", err)
+				return usagef("the worker: %w", err)
 			}
 			o.Command = args
 			if verbose {

@@ -25,9 +25,10 @@ var demoConfig []byte
 func demoCommand(g *globals) *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
-		Use:   "demo",
-		Short: "Run four small workers to try things out on",
-		Args:  exactArgs(0, "brood demo"),
+		Use:               "demo",
+		Short:             "Run four small workers to try things out on",
+		Args:              exactArgs(0, "brood demo"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			self, err := os.Executable()
 			if err != nil {

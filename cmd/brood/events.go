@@ -32,8 +32,11 @@ Events are numbered from 1 since the supervisor began; --since N shows those
 after N. Without it the last 20 are shown.`,
 		Args: targets(0, 1, "brood events -f [web]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := errors.Join(out.check(), g.checkColor()); err != nil {
+			if err := out.check(); err != nil {
 				return err
+			}
+			if lines < 0 {
+				return usagef("-n %d: write a number of events", lines)
 			}
 			if cmd.Flags().Changed("since") && since < 0 {
 				return usagef("--since %d: write the number of an event, or 0 for all that are kept", since)
@@ -88,7 +91,7 @@ func (e *eventReader) first(ctx context.Context, since int64, lines int, all boo
 	}
 	events := got.Events
 	if !all && len(events) > lines {
-		events = events[len(events)-max(0, lines):]
+		events = events[len(events)-lines:]
 	}
 	e.last = got.Next
 	for _, ev := range events {

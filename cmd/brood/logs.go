@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -24,7 +23,7 @@ func logsCommand(g *globals) *cobra.Command {
 it goes on, also when the supervisor is restarted or upgraded meanwhile.`,
 		Args: targets(0, 1, "brood logs -f [web/2]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := errors.Join(out.check(), g.checkColor()); err != nil {
+			if err := out.check(); err != nil {
 				return err
 			}
 			if lines < 0 {
@@ -49,7 +48,7 @@ it goes on, also when the supervisor is restarted or upgraded meanwhile.`,
 	out.flag(cmd)
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is printed")
 	cmd.Flags().BoolVarP(&times, "times", "t", false, "say when each line was printed")
-	cmd.Flags().IntVarP(&lines, "lines", "n", 100, "begin with so many of the last lines of each worker")
+	cmd.Flags().IntVarP(&lines, "lines", "n", 100, "begin with so many of the last lines")
 	completeTargets(g, cmd)
 	return cmd
 }

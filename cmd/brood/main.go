@@ -16,6 +16,10 @@ func main() { os.Exit(brood(os.Args[1:])) }
 func brood(args []string) int {
 	g := &globals{}
 	root := newRoot(g)
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil {
+		help.Args = noTopic
+	}
 	root.SetArgs(args)
 	cmd, err := root.ExecuteC()
 	if err == nil {
@@ -46,8 +50,17 @@ pool web/*, or all *. @1 is slot 1 of the only pool.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return g.checkColor()
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if version, _ := cmd.Flags().GetBool("version"); version {
+				return printVersion(cmd.OutOrStdout(), localVersion())
+			}
+			return cmd.Help()
+		},
 	}
+	root.Flags().Bool("version", false, "print brood's version")
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true // ours is in completion.go
 	root.PersistentFlags().StringVar(&g.socket, "socket", "", "the control socket (default $BROOD_SOCKET, else "+
@@ -66,7 +79,17 @@ pool web/*, or all *. @1 is slot 1 of the only pool.`,
 		scaleCommand(g), reloadCommand(g), upgradeCommand(g), shutdownCommand(g), whoamiCommand(g), versionCommand(g),
 		completionCommand(), stdioCommand(g), manCommand(),
 	)
+	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	return root
+}
+
+// noTopic turns `brood help stauts` into the same error.
+func noTopic(cmd *cobra.Command, args []string) error {
+	_, unknown, err := cmd.Root().Find(args)
+	if err != nil {
+		return err
+	}
+	return noCommand(cmd.Root(), unknown)
 }
 
 // noCommand turns `brood stauts` into an error that names the nearest command.

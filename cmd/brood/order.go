@@ -56,7 +56,10 @@ func (o *output) results(w io.Writer, results []api.Result, err error) error {
 
 func printResults(w io.Writer, results []api.Result) {
 	for _, r := range results {
-		line := fmt.Sprintf("%s#%d %s: %s", r.Target, r.Generation, r.Outcome, r.State)
+		line := r.Target + " " + r.Outcome // of a pool, where it was not waited for
+		if r.State != "" {
+			line = fmt.Sprintf("%s#%d %s: %s", r.Target, r.Generation, r.Outcome, r.State)
+		}
 		if r.PID != 0 {
 			line += fmt.Sprintf(", pid %d", r.PID)
 		}
@@ -74,9 +77,10 @@ func shutdownCommand(g *globals) *cobra.Command {
 	var out output
 	var wait time.Duration
 	cmd := &cobra.Command{
-		Use:   "shutdown",
-		Short: "Stop every worker and the supervisor",
-		Args:  exactArgs(0, "brood shutdown"),
+		Use:               "shutdown",
+		Short:             "Stop every worker and the supervisor",
+		Args:              exactArgs(0, "brood shutdown"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := out.check(); err != nil {
 				return err

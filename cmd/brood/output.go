@@ -52,7 +52,7 @@ func target(text string) error {
 func targets(least, most int, usage string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) < least || len(args) > most {
-			return usagef("got %d arguments; write `%s`", len(args), usage)
+			return wrongCount(len(args), "`"+usage+"`")
 		}
 		if len(args) == 0 {
 			return nil
@@ -67,10 +67,18 @@ func printable(s string) string { return term.Printable(s) }
 func exactArgs(n int, usage string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
-			return usagef("got %d arguments; write `%s`", len(args), usage)
+			return wrongCount(len(args), "`"+usage+"`")
 		}
 		return nil
 	}
+}
+
+// wrongCount says how many arguments there were, and what to write instead.
+func wrongCount(n int, instead string) error {
+	if n == 1 {
+		return usagef("got 1 argument; write %s", instead)
+	}
+	return usagef("got %d arguments; write %s", n, instead)
 }
 
 func ago(d time.Duration) string { return term.Ago(d) }

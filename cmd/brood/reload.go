@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/brood/supervisor/control/api"
+	"example.com/brood/supervisor/control/client"
 )
 
 func scaleCommand(g *globals) *cobra.Command {
@@ -24,6 +25,10 @@ func scaleCommand(g *globals) *cobra.Command {
 			if err := out.check(); err != nil {
 				return err
 			}
+			pool := strings.TrimSuffix(strings.TrimPrefix(args[0], "@"), "/*")
+			if client.NamesSlot(args[0]) || pool == "*" {
+				return usagef("%s is no pool; write `brood scale web 8`", args[0])
+			}
 			n, err := strconv.Atoi(args[1])
 			if err != nil || n < 1 {
 				return usagef("%q workers: write a number of 1 or more; to have none, stop the pool", args[1])
@@ -33,7 +38,11 @@ func scaleCommand(g *globals) *cobra.Command {
 				return err
 			}
 			defer cancel()
-			results, err := c.Scale(ctx, args[0], n)
+			results, err := c.Scale(ctx, pool, n)
+			if err == nil && len(results) == 0 && !out.json() {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s unchanged: %d workers\n", pool, n)
+				return err
+			}
 			return out.results(cmd.OutOrStdout(), results, err)
 		},
 	}
@@ -48,9 +57,10 @@ func reloadCommand(g *globals) *cobra.Command {
 	var wait time.Duration
 	var dryRun bool
 	cmd := &cobra.Command{
-		Use:   "reload",
-		Short: "Read the configuration again, and touch only what has changed",
-		Args:  exactArgs(0, "brood reload"),
+		Use:               "reload",
+		Short:             "Read the configuration again, and touch only what has changed",
+		Args:              exactArgs(0, "brood reload"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := out.check(); err != nil {
 				return err

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,7 +41,7 @@ a line of JSON, and each worker's outcome one more.`,
 		Example: "  brood send web/2 echo hello world\n  brood send --all web pid\n  brood send --data @job.bin --timeout 2m jobs run",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 {
-				return usagef("got %d arguments; write `brood send TARGET COMMAND [ARGS…]`", len(args))
+				return wrongCount(len(args), "`brood send TARGET COMMAND [ARGS…]`")
 			}
 			if err := target(args[0]); err != nil {
 				return err
@@ -63,7 +62,7 @@ a line of JSON, and each worker's outcome one more.`,
 }
 
 func (g *globals) send(cmd *cobra.Command, f sendFlags, target, command string, args []string) error {
-	if err := errors.Join(f.out.check(), g.checkColor()); err != nil {
+	if err := f.out.check(); err != nil {
 		return err
 	}
 	m, err := f.message(cmd, args)

@@ -29,9 +29,6 @@ ended in its slot.`,
 			if err := out.check(); err != nil {
 				return err
 			}
-			if err := g.checkColor(); err != nil {
-				return err
-			}
 			c, ctx, cancel, err := g.dial(timeout)
 			if err != nil {
 				return err

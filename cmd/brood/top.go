@@ -22,9 +22,6 @@ restart, stop, start and scale what is chosen, and show what it prints; ? tells
 of them. It goes on when the supervisor goes and comes back.`,
 		Args: targets(0, 1, "brood top [web]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := g.checkColor(); err != nil {
-				return err
-			}
 			if interval < 100*time.Millisecond {
 				return usagef("--interval %v: write 100ms or more", interval)
 			}

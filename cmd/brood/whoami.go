@@ -2,19 +2,22 @@ package main
 
 import (
 	"fmt"
-	"runtime"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"example.com/brood/supervisor/control/api"
 )
 
 func whoamiCommand(g *globals) *cobra.Command {
 	var out output
 	var timeout time.Duration
 	cmd := &cobra.Command{
-		Use:   "whoami",
-		Short: "Say who the supervisor takes you for, and what you may do",
-		Args:  exactArgs(0, "brood whoami"),
+		Use:               "whoami",
+		Short:             "Say who the supervisor takes you for, and what you may do",
+		Args:              exactArgs(0, "brood whoami"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := out.check(); err != nil {
 				return err
@@ -47,9 +50,10 @@ func whoamiCommand(g *globals) *cobra.Command {
 func versionCommand(g *globals) *cobra.Command {
 	var out output
 	cmd := &cobra.Command{
-		Use:   "version",
-		Short: "Print brood's version",
-		Args:  exactArgs(0, "brood version"),
+		Use:               "version",
+		Short:             "Print brood's version",
+		Args:              exactArgs(0, "brood version"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := out.check(); err != nil {
 				return err
@@ -58,11 +62,14 @@ func versionCommand(g *globals) *cobra.Command {
 			if out.json() {
 				return printJSON(cmd.OutOrStdout(), v)
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "brood %s, worker protocol %d, %s %s/%s\n",
-				v.Version, v.Protocol[1], runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return err
+			return printVersion(cmd.OutOrStdout(), v)
 		},
 	}
 	out.flag(cmd)
 	return cmd
+}
+
+func printVersion(w io.Writer, v api.Version) error {
+	_, err := fmt.Fprintf(w, "brood %s, worker protocol %d, %s %s/%s\n", v.Version, v.Protocol[1], v.Go, v.OS, v.Arch)
+	return err
 }
