@@ -96,8 +96,8 @@ func (g *globals) complain(err error) {
 	}
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n") // each is a fault of its own
 	var problem *client.Error
-	if errors.As(err, &problem) {
-		lines = []string{text} // a worker's words
+	if errors.As(err, &problem) && problem.Code != api.CodeBadRequest {
+		lines = []string{text} // a worker's words may be in it
 	}
 	name := term.Of(os.Stderr, g.color).Paint(term.Red, "brood:")
 	for _, line := range lines {
@@ -115,7 +115,7 @@ func complainJSON(err error, exit int) {
 	p.Type, p.Title = "urn:brood:problem:"+p.Code, exitTitles[exit]
 	var problem *client.Error
 	if errors.As(err, &problem) {
-		p.Problem = problem.Problem
+		p.Problem, p.Status = problem.Problem, problem.Status
 	}
 	_ = printJSON(os.Stderr, p) // there is nowhere left to say it
 }
@@ -123,7 +123,8 @@ func complainJSON(err error, exit int) {
 // complaint is what -o json prints on standard error.
 type complaint struct {
 	api.Problem
-	Exit int `json:"exit"` // the exit code
+	Status int `json:"status,omitempty"` // the HTTP status; the command line's own have none
+	Exit   int `json:"exit"`             // the exit code
 }
 
 // exitWord is the code of a problem that no supervisor has written.
