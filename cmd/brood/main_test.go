@@ -11,59 +11,41 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // The tests run real processes. This binary is brood when it is started under
 // that name, and the echo worker under that one.
 
-// binDir holds links to this binary, named as what it is to be.
+// binDir holds this binary under those names. It is in $PATH.
 var binDir string
 
 func TestMain(m *testing.M) {
-	switch filepath.Base(os.Args[0]) {
-	case "brood":
-		os.Exit(brood(os.Args[1:]))
-	case "echo-worker":
-		os.Exit(brood([]string{"demo-worker"}))
-	}
-	os.Exit(testMain(m))
+	path := os.Args[0] // Main shortens it
+	testscript.Main(tests{m}, map[string]func(){
+		"brood":       func() { os.Args[0] = path; main() },
+		"echo-worker": func() { os.Exit(brood([]string{"demo-worker"})) },
+	})
 }
 
-func testMain(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "brood-cmd")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	self, err := os.Executable()
-	if err == nil {
-		err = os.Chmod(dir, 0o755) // other users are to run it
-	}
-	for _, name := range []string{"brood", "echo-worker"} {
+// tests are what this binary does under its own name.
+type tests struct{ m *testing.M }
+
+func (t tests) Run() int {
+	path, err := exec.LookPath("brood")
+	binDir = filepath.Dir(path)
+	for _, p := range []string{filepath.Dir(binDir), binDir, path, filepath.Join(binDir, "echo-worker")} {
 		if err == nil {
-			err = copyFile(self, filepath.Join(dir, name))
+			err = os.Chmod(p, 0o755) // other users are to run it
 		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	binDir = dir
 	os.Unsetenv("BROOD_SOCKET")
-	os.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	return m.Run()
-}
-
-func copyFile(from, to string) error {
-	if os.Link(from, to) == nil && os.Chmod(to, 0o755) == nil {
-		return nil
-	}
-	b, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(to, b, 0o755)
+	return t.m.Run()
 }
 
 // result is how one command ended.
