@@ -1,15 +1,13 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 )
 
-// TestExitCodes has a row for each exit code and each way to get a sentence out
-// of brood. Every row is a real process.
+// TestExitCodes has a row for each exit code and many ways to get a sentence out
+// of brood; testdata/script has those of wrong usage. Every row is a real process.
 func TestExitCodes(t *testing.T) {
 	s := serve(t, "-n", "2", "--name", "web", "--log-level", "error", "--", "echo-worker")
 	if r := shell(t, s.socket, "brood stop web/2"); r.code != 0 {
@@ -24,21 +22,9 @@ func TestExitCodes(t *testing.T) {
 		{"brood send web/1 echo a b", exitDone, "a b"},
 		{"brood send web/1 fail nope", exitError, "brood: nope"},
 		{"brood send web/1 echo", exitDone, ""},
-		{"brood send", exitUsage, "brood send TARGET COMMAND"},
-		{"brood stauts", exitUsage, `did you mean "status"?`},
-		{"brood frobnicate", exitUsage, "brood --help"},
-		{"brood status --wrong", exitUsage, "unknown flag: --wrong"},
-		{"brood status -o yaml", exitUsage, "write text or json"},
-		{"brood send --json '{' web/1 echo", exitUsage, "this is no JSON"},
-		{"brood send --text a web/1 echo b", exitUsage, "two payloads"},
-		{"brood send --data nofile web/1 echo", exitUsage, "write @FILE"},
-		{"brood send --data @/no/such/file web/1 echo", exitUsage, "no such file"},
 		{"brood send --timeout 0s web/1 echo", exitUsage, "more than 0"},
-		{"brood ping", exitUsage, "brood ping web/2"},
-		{"brood send 'web/x' echo", exitUsage, "a target looks like web/2"},
 		{"brood send web/0 echo", exitUsage, "1 or more"},
 		{"brood run -n 0 -- echo-worker", exitUsage, "1 or more"},
-		{"brood run -n 2", exitUsage, "go with a command"},
 		{"brood run -- ./no-such-program", exitUsage, "no-such-program"},
 		{"brood run --log-level loud -- echo-worker", exitUsage, "trace, debug, info"},
 		{"brood run --mode 999 -- echo-worker", exitUsage, "octal"},
@@ -166,24 +152,4 @@ func TestOutputIsPrefixed(t *testing.T) {
 	s := serve(t, "-n", "1", "--name", "web", "--", "sh", "-c", "echo to stdout; echo to stderr >&2; exec sleep 1000")
 	wantIn(t, "stdout", s.log.String(), "web/1 | to stdout\n")
 	wantIn(t, "stderr", s.log.String(), "web/1 | to stderr\n")
-}
-
-// TestCheck: every fault at once, each with its place.
-func TestCheck(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "brood.yaml")
-	if err := os.WriteFile(path, []byte("pools:\n  web:\n    comand: [sh]\n    workers: many\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	r := shell(t, "", "brood check -c "+path)
-	if r.code != exitUsage {
-		t.Error(r)
-	}
-	wantIn(t, "check", r.stderr, path+`:3:5: pools.web.comand: unknown key; did you mean "command"?`)
-	wantIn(t, "check", r.stderr, path+":4:14: pools.web.workers")
-	r = shell(t, "", "brood check -o json -c "+path)
-	wantIn(t, "check -o json", r.stdout, `"line":3`)
-	r = shell(t, "", "brood run -c "+path)
-	if r.code != exitUsage {
-		t.Error(r)
-	}
 }
