@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+
+	"example.com/brood/supervisor/handover"
 )
 
 // Tree has no groups on this system.
@@ -15,6 +17,15 @@ type Tree struct{}
 
 // Group does not exist on this system.
 type Group struct{}
+
+// SavedTree and SavedGroup are nothing on this system.
+type (
+	SavedTree  struct{}
+	SavedGroup string
+)
+
+// AdoptTree fails as Open does.
+func AdoptTree(*handover.In, SavedTree) (*Tree, error) { return Open("") }
 
 // Open fails with an error that wraps [errors.ErrUnsupported]. What is missing
 // here: cgroups. A process that leaves its worker's process group can't be
@@ -24,6 +35,9 @@ func Open(string) (*Tree, error) {
 }
 
 func (t *Tree) Close() error                       { return nil }
+func (t *Tree) Export(*handover.Out) SavedTree     { return SavedTree{} }
+func (t *Tree) Adopt(SavedGroup) (*Group, error)   { return nil, errors.ErrUnsupported }
+func (g *Group) Export() SavedGroup                { return "" }
 func (t *Tree) Check(Limits) []string              { return nil }
 func (t *Tree) Leftovers() []string                { return nil }
 func (t *Tree) New(string, Limits) (*Group, error) { return nil, errors.ErrUnsupported }

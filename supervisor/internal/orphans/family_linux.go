@@ -14,6 +14,7 @@ type Family struct {
 
 	// Guarded by o.mu.
 	over   bool             // forgotten: nothing more is put down
+	handed bool             // by the program before, and not asked for yet
 	deaths int              // members reaped
 	seen   map[int]struct{} // pids in o.known; made when there is one
 	claims []int            // numbers in o.claims
@@ -47,15 +48,18 @@ func (c claim) stands(id int, holder uint64, owned func(int) bool) bool {
 	return holder == c.holder
 }
 
-// Family begins to tell what comes from a worker. It is called once the
-// leader's pid is known, and End once for each.
+// Family begins to tell what comes from a worker, or goes on where that was handed
+// over. It is called once the leader's pid is known, and End once for each.
 func (o *Orphans) Family(origin Origin) *Family {
 	if o == nil {
 		return nil
 	}
-	f := &Family{o: o, origin: origin}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if f := o.taken(origin); f != nil {
+		return f
+	}
+	f := &Family{o: o, origin: origin}
 	o.families[claimed{origin.Worker, origin.Generation}] = f
 	o.claim(f, origin.Leader, 0)
 	if origin.Cgroup != "" {

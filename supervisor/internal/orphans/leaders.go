@@ -35,6 +35,12 @@ func (l *Leaders) Fork(start func() (pid int, err error)) error {
 	return nil
 }
 
+// Adopt puts down a pid that the program before has forked, before this one reaps
+// anything.
+func (l *Leaders) Adopt(pid int) {
+	_ = l.Fork(func() (int, error) { return pid, nil })
+}
+
 // Reap strikes pid off and calls wait, which reaps it. It must be known to be
 // a zombie, as reaping of others stands still until wait returns.
 func (l *Leaders) Reap(pid int, wait func()) {

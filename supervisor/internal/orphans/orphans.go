@@ -48,6 +48,9 @@ type Options struct {
 	All bool
 	// Log is told of processes that no worker can be named for. Nil: nobody is.
 	Log hclog.Logger
+	// Before is what the program before has handed over; nil: there was none, or
+	// nothing was looked after there. The workers that go on are in Leaders already.
+	Before *Saved
 }
 
 // Origin is one worker process, from which others may come.

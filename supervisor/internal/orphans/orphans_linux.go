@@ -60,9 +60,13 @@ func Start(opt Options) (*Orphans, error) {
 	if o.log == nil {
 		o.log = hclog.NewNullLogger()
 	}
-	var mark [8]byte
-	_, _ = rand.Read(mark[:]) // never fails
-	o.run = hex.EncodeToString(mark[:])
+	if opt.Before != nil {
+		o.adoptSaved(opt.Before)
+	} else {
+		var mark [8]byte
+		_, _ = rand.Read(mark[:]) // never fails
+		o.run = hex.EncodeToString(mark[:])
+	}
 	var err error
 	if o.session, err = unix.Getsid(0); err != nil {
 		return nil, fmt.Errorf("orphans: %w", os.NewSyscallError("getsid", err))
@@ -77,8 +81,10 @@ func Start(opt Options) (*Orphans, error) {
 			return nil, o.blind
 		}
 		o.log.Warn("what workers leave behind is reaped but not found", "error", o.blind)
-	} else if err := o.inherit(); err != nil {
-		return nil, fmt.Errorf("orphans: %w", err)
+	} else if opt.Before == nil {
+		if err := o.inherit(); err != nil {
+			return nil, fmt.Errorf("orphans: %w", err)
+		}
 	}
 	if err := reaper.acquire(); err != nil {
 		return nil, fmt.Errorf("orphans: what workers leave behind goes to init: %w", err)

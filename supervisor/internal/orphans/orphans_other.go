@@ -15,6 +15,9 @@ type Orphans struct{}
 // Family does nothing on this system.
 type Family struct{}
 
+// Saved is nothing on this system.
+type Saved struct{}
+
 // Start fails with an error that wraps [errors.ErrUnsupported]. What is
 // missing here: the supervisor does not become the parent of what its workers
 // leave behind. A process that has left its worker's process group goes to
@@ -24,6 +27,7 @@ func Start(Options) (*Orphans, error) {
 }
 
 func (o *Orphans) Close()                                      {}
+func (o *Orphans) Export() *Saved                              { return nil }
 func (o *Orphans) Env() string                                 { return runKey + "=" }
 func (o *Orphans) Family(Origin) *Family                       { return nil }
 func (o *Orphans) KillAll(context.Context) ([]Survivor, error) { return nil, nil }
