@@ -41,6 +41,9 @@ const (
 	maxRest = 1024
 )
 
+// over is a deadline that has passed.
+var over = time.Unix(1, 0)
+
 // Socket is one worker's NOTIFY_SOCKET.
 type Socket struct {
 	path string
@@ -51,6 +54,9 @@ type Socket struct {
 	stop sync.Once
 
 	ignored atomic.Uint64
+
+	mu    sync.Mutex
+	pause *standstill // nil: Run goes on
 }
 
 // Path is the value of NOTIFY_SOCKET.
@@ -82,7 +88,7 @@ func (s *Socket) Close() {
 		_ = os.Remove(s.path) // it may be gone with its directory
 		close(s.quit)
 		// Run sees one of the two: it looks at quit after it has set a deadline.
-		_ = s.file.SetReadDeadline(time.Unix(1, 0))
+		_ = s.file.SetReadDeadline(over)
 	})
 }
 
@@ -106,8 +112,10 @@ func (s *Socket) leaving() bool {
 // end.
 func (s *Socket) release() {
 	done := make(chan struct{})
+	underway.Add(1)
 	go func() {
 		defer close(done)
+		defer underway.Add(-1)
 		s.file.Close()
 	}()
 	timer := time.NewTimer(closing)
@@ -150,9 +158,14 @@ func (in *intake) next() bool {
 	if in.s.leaving() {
 		return false
 	}
+	if p := in.s.pausing(); p != nil { // it, too, looks after it has set a deadline
+		in.stand(p)
+		return true
+	}
 	d, err := in.s.receive()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
+		in.armed = over
 		in.flush()
 		return true
 	case errors.Is(err, os.ErrClosed):
