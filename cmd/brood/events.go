@@ -142,7 +142,7 @@ func gone(err error) bool {
 func supervisorAge(ctx context.Context, c *client.Client) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	st, err := c.Status(ctx)
+	st, err := c.StatusBrief(ctx)
 	return st.Started, err
 }
 
@@ -154,7 +154,7 @@ func awaitSupervisor(ctx context.Context, c *client.Client, began string, back f
 	said := false
 	for {
 		ask, cancel := context.WithTimeout(ctx, answerTime)
-		st, err := c.Status(ask)
+		st, err := c.StatusBrief(ask)
 		cancel()
 		switch {
 		case ctx.Err() != nil:

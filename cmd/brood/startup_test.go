@@ -1,6 +1,9 @@
 package main
 
 import (
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,6 +45,31 @@ func TestStartUpIsCheap(t *testing.T) {
 	t.Logf("%d bytes in %d allocations, most of them (%d) in %s", bytes, allocs, most, worst)
 	if allocs > mostInitAllocs || bytes > mostInitBytes {
 		t.Errorf("%d bytes in %d allocations before main, %d of them in %s", bytes, allocs, most, worst)
+	}
+}
+
+// TestStatusAsksForNoMoreThanItShows: a table has no commands, which are half of
+// what there is to say of many workers.
+func TestStatusAsksForNoMoreThanItShows(t *testing.T) {
+	socket := filepath.Join(socketDir(t), "control.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages := make(chan string, 10)
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		pages <- r.URL.String()
+		io.WriteString(w, `{"pools":[]}`)
+	})}
+	go srv.Serve(l)
+	defer srv.Close()
+	for line, want := range map[string]string{"brood status": "/v1/status?commands=false", "brood status -o json": "/v1/status"} {
+		if r := shell(t, socket, line); r.code != 0 || len(pages) != 1 {
+			t.Fatalf("%s asks for %d pages: %v", line, len(pages), r)
+		}
+		if page := <-pages; page != want {
+			t.Errorf("%s asks for %s, want %s", line, page, want)
+		}
 	}
 }
 

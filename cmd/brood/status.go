@@ -39,7 +39,11 @@ ended in its slot.`,
 			switch {
 			case len(args) == 0 || args[0] == "*":
 				var st api.Status
-				st, err = c.Status(ctx)
+				if out.json() {
+					st, err = c.Status(ctx)
+				} else {
+					st, err = c.StatusBrief(ctx)
+				}
 				v, print = st, func(o term.Out) error { return printStatus(o, st) }
 			case client.NamesSlot(args[0]):
 				var w api.Worker

@@ -35,7 +35,7 @@ of them. It goes on when the supervisor goes and comes back.`,
 			}
 			defer c.Close()
 			ctx, cancel := context.WithTimeout(context.Background(), answerTime)
-			_, err = c.Status(ctx) // who may not look at all is told so at once
+			_, err = c.StatusBrief(ctx) // who may not look at all is told so at once
 			cancel()
 			if err != nil {
 				return err

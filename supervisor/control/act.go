@@ -85,7 +85,7 @@ func (s *Server) command(r *request) error {
 	if err != nil {
 		return err
 	}
-	all, err := truth(q, "all")
+	all, err := truth(q, "all", false)
 	if err != nil {
 		return err
 	}
@@ -242,7 +242,7 @@ func (s *Server) reload(r *request) error {
 	if err != nil {
 		return err
 	}
-	dryRun, err := truth(q, "dry_run")
+	dryRun, err := truth(q, "dry_run", false)
 	if err != nil {
 		return err
 	}

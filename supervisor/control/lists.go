@@ -15,8 +15,8 @@ import (
 const listAge = 100 * time.Millisecond
 
 type lists struct {
-	status, pools, workers keptList
-	done                   atomic.Uint64 // what was done through this server
+	status, brief, pools, workers keptList
+	done                          atomic.Uint64 // what was done through this server
 }
 
 // keptList is one of them, as it was last made.
@@ -55,12 +55,13 @@ func (l *keptList) get(changes, done uint64, make func() ([]byte, error)) ([]byt
 	return body, err
 }
 
-// listed answers with a list, kept or made by do, which asks for the right.
-func listed[T any](s *Server, r *request, l *keptList, do func(*caller) (T, error)) error {
+// listed answers with a list, kept or made by do, which asks for the right. The
+// page's parameters, if it knows any, were read.
+func listed[T any](s *Server, r *request, l *keptList, do func(*caller) (T, error), known ...string) error {
 	if !s.rights(r.caller).everywhere(r.verb) {
-		return answerWith(r, do)
+		return answerWith(r, do, known...)
 	}
-	if _, err := r.query(); err != nil {
+	if _, err := r.query(known...); err != nil {
 		return err
 	}
 	// What these count is seen by make, or newer.

@@ -73,6 +73,24 @@ func TestListsShowWhatWasDone(t *testing.T) {
 	}
 }
 
+// TestBriefStatus: it is the status, kept by itself, but for what workers can be
+// sent.
+func TestBriefStatus(t *testing.T) {
+	h := serveHere(t, Config{}, workers("web", 2))
+	for _, page := range []string{"/v1/status", "/v1/status?commands=false", "/v1/status?commands=true"} {
+		for _, w := range get[api.Status](h, page).Pools[0].Slots {
+			if brief := page == "/v1/status?commands=false"; (len(w.Commands) == 0) != brief || w.PID == 0 {
+				t.Errorf("%s: %+v", page, w)
+			}
+		}
+	}
+	for _, page := range []string{"/v1/status?commands=some", "/v1/status?command=false", "/v1/pools?commands=false"} {
+		if status, body := h.ask("GET", page, ""); status != 400 {
+			t.Errorf("%s: %d %s", page, status, body)
+		}
+	}
+}
+
 // BenchmarkListOfWorkers is a list that has to be made each time.
 func BenchmarkListOfWorkers(b *testing.B) {
 	h := serveHere(b, Config{}, workers("web", 20))

@@ -157,7 +157,31 @@ func (s *Server) doHealth(c *caller, target string, minReady int) (out api.Healt
 	return out, err
 }
 
-func (s *Server) status(r *request) error      { return listed(s, r, &s.lists.status, s.doStatus) }
+// doBrief is doStatus without what each worker can be sent, which is half of it.
+func (s *Server) doBrief(c *caller) (api.Status, error) {
+	out, err := s.doStatus(c)
+	for _, p := range out.Pools {
+		for i := range p.Slots {
+			p.Slots[i].Commands = nil
+		}
+	}
+	return out, err
+}
+
+func (s *Server) status(r *request) error {
+	q, err := r.query("commands")
+	if err != nil {
+		return err
+	}
+	switch full, err := truth(q, "commands", true); {
+	case err != nil:
+		return err
+	case full:
+		return listed(s, r, &s.lists.status, s.doStatus, "commands")
+	}
+	return listed(s, r, &s.lists.brief, s.doBrief, "commands")
+}
+
 func (s *Server) listPools(r *request) error   { return listed(s, r, &s.lists.pools, s.doPools) }
 func (s *Server) listWorkers(r *request) error { return listed(s, r, &s.lists.workers, s.doWorkers) }
 func (s *Server) whoami(r *request) error      { return answerWith(r, s.doWhoami) }
@@ -165,9 +189,9 @@ func (s *Server) version(r *request) error     { return answerWith(r, s.doVersio
 func (s *Server) onePool(r *request) error     { return answerOf(r, s.doPool) }
 func (s *Server) oneWorker(r *request) error   { return answerOf(r, s.doWorker) }
 
-// answerWith answers a page without parameters.
-func answerWith[T any](r *request, do func(*caller) (T, error)) error {
-	if _, err := r.query(); err != nil {
+// answerWith answers a page whose parameters, if it knows any, were read.
+func answerWith[T any](r *request, do func(*caller) (T, error), known ...string) error {
+	if _, err := r.query(known...); err != nil {
 		return err
 	}
 	out, err := do(r.caller)

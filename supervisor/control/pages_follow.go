@@ -156,7 +156,7 @@ func (s *Server) logs(r *request) error {
 	if err != nil {
 		return err
 	}
-	follow, err := truth(q, "follow")
+	follow, err := truth(q, "follow", false)
 	if err != nil {
 		return err
 	}

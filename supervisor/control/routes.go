@@ -257,9 +257,12 @@ func (r *request) limited(d time.Duration) (context.Context, context.CancelFunc)
 	return context.WithTimeout(r.Context(), d)
 }
 
-func truth(q url.Values, name string) (bool, error) {
+// truth reads a parameter that is true or false; absent is def.
+func truth(q url.Values, name string, def bool) (bool, error) {
 	switch text := q.Get(name); text {
-	case "", "false", "0":
+	case "":
+		return def, nil
+	case "false", "0":
 		return false, nil
 	case "true", "1":
 		return true, nil

@@ -113,14 +113,17 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 
 // readAll reads an answer to its end.
 func (c *Client) readAll(ctx context.Context, resp *http.Response) ([]byte, error) {
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
+	var answer bytes.Buffer
+	if n := resp.ContentLength; n > 0 && n <= maxAnswer {
+		answer.Grow(int(n) + bytes.MinRead) // the end is found without growing
+	}
+	if _, err := answer.ReadFrom(io.LimitReader(resp.Body, maxAnswer+1)); err != nil {
 		return nil, c.brokeOff(ctx, err)
 	}
-	if len(answer) > maxAnswer {
+	if answer.Len() > maxAnswer {
 		return nil, fmt.Errorf("the answer from %s is longer than %d bytes", c.path, maxAnswer)
 	}
-	return answer, nil
+	return answer.Bytes(), nil
 }
 
 // do sends one request and returns the answer's header and body.
@@ -155,6 +158,13 @@ func (c *Client) roundTrip(ctx context.Context, method, path string, v any) erro
 func (c *Client) Status(ctx context.Context) (api.Status, error) {
 	var st api.Status
 	return st, c.get(ctx, "/v1/status", &st)
+}
+
+// StatusBrief is Status without what each worker can be sent, which is half of a
+// long one.
+func (c *Client) StatusBrief(ctx context.Context) (api.Status, error) {
+	var st api.Status
+	return st, c.get(ctx, "/v1/status?commands=false", &st)
 }
 
 // Health is GET /v1/health; target may be empty, minReady 0.

@@ -17,7 +17,7 @@ import (
 
 // Source is what the view asks; *client.Client is one.
 type Source interface {
-	Status(ctx context.Context) (api.Status, error)
+	StatusBrief(ctx context.Context) (api.Status, error)
 	Order(ctx context.Context, verb, target string) ([]api.Result, error)
 	Scale(ctx context.Context, pool string, n int) ([]api.Result, error)
 	Logs(ctx context.Context, target string, lines int, follow bool, each func(api.LogLine) error) error
@@ -113,7 +113,7 @@ func (m *model) look() tea.Cmd {
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(m.ctx, lookTime)
 		defer cancel()
-		st, err := m.cfg.Source.Status(ctx)
+		st, err := m.cfg.Source.StatusBrief(ctx)
 		return statusMsg{st, err, time.Now()}
 	}
 }

@@ -21,7 +21,7 @@ type fake struct {
 	err   error
 }
 
-func (f *fake) Status(context.Context) (api.Status, error) { return status(), f.err }
+func (f *fake) StatusBrief(context.Context) (api.Status, error) { return status(), f.err }
 func (f *fake) Order(_ context.Context, verb, target string) ([]api.Result, error) {
 	f.asked = append(f.asked, verb+" "+target)
 	return nil, f.err
