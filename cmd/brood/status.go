@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -13,9 +14,15 @@ import (
 	"example.com/brood/supervisor/control/client"
 )
 
+// statusFlags are those of status.
+type statusFlags struct {
+	out      output
+	timeout  time.Duration
+	interval time.Duration // of --watch; 0: once
+}
+
 func statusCommand(g *globals) *cobra.Command {
-	var out output
-	var timeout time.Duration
+	var s statusFlags
 	cmd := &cobra.Command{
 		Use:   "status [TARGET]",
 		Short: "Show every worker, or those of a target",
@@ -23,50 +30,76 @@ func statusCommand(g *globals) *cobra.Command {
 
 The table fits the terminal: columns that matter less give way, and all are
 there in a pipe. BUSY is the commands a worker is at work on, SERVED those that
-ended in its slot.`,
-		Args: targets(0, 1, "brood status [web/2]"),
+ended in its slot.
+
+With -w it goes on until Ctrl-C, every two seconds or as --watch=500ms says, also
+when the supervisor is restarted or upgraded meanwhile: on a terminal in place,
+in a pipe one after the other, with an empty line between.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if _, err := time.ParseDuration(strings.Join(args, "")); err == nil && cmd.Flags().Changed("watch") {
+				return usagef("%s is no target; write how often behind a sign: --watch=%[1]s", args[0])
+			}
+			return targets(0, 1, "brood status [web/2]")(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
+			if err := s.out.check(); err != nil {
 				return err
 			}
-			c, ctx, cancel, err := g.dial(timeout)
+			watch := cmd.Flags().Changed("watch")
+			if watch && s.interval < shortestWatch {
+				return usagef("--watch=%v: write %v or more", s.interval, shortestWatch)
+			}
+			c, ctx, cancel, err := g.dial(s.timeout)
 			if err != nil {
 				return err
 			}
 			defer cancel()
-			var v any
-			var print func(term.Out) error
-			switch {
-			case len(args) == 0 || args[0] == "*":
-				var st api.Status
-				if out.json() {
-					st, err = c.Status(ctx)
-				} else {
-					st, err = c.StatusBrief(ctx)
-				}
-				v, print = st, func(o term.Out) error { return printStatus(o, st) }
-			case client.NamesSlot(args[0]):
-				var w api.Worker
-				w, err = c.Worker(ctx, args[0])
-				v, print = w, func(o term.Out) error { return printWorker(o, w) }
-			default:
-				var p api.Pool
-				p, err = c.Pool(ctx, args[0])
-				v, print = p, func(o term.Out) error { return printStatus(o, api.Status{Pools: []api.Pool{p}}) }
+			defer c.Close()
+			target := strings.Join(args, "")
+			if watch {
+				return s.watch(c, func() term.Out { return g.out(cmd) }, target)
 			}
+			show, err := s.look(ctx, c, target)
 			if err != nil {
 				return err
 			}
-			if out.json() {
-				return printJSON(cmd.OutOrStdout(), v)
-			}
-			return print(g.out(cmd))
+			return show(g.out(cmd))
 		},
 	}
-	out.flag(cmd)
-	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for the answer")
+	s.out.flag(cmd)
+	cmd.Flags().DurationVar(&s.timeout, "timeout", 5*time.Second, "how long to wait for the answer")
+	cmd.Flags().DurationVarP(&s.interval, "watch", "w", 0, "show it again and again, so often (2s unless given)")
+	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
 	completeTargets(g, cmd)
 	return cmd
+}
+
+// look asks for a target, an empty one being all, and returns what prints the
+// answer.
+func (s *statusFlags) look(ctx context.Context, c *client.Client, target string) (show func(term.Out) error, err error) {
+	var v any
+	switch {
+	case target == "" || target == "*":
+		ask := c.StatusBrief
+		if s.out.json() {
+			ask = c.Status
+		}
+		var st api.Status
+		st, err = ask(ctx)
+		v, show = st, func(o term.Out) error { return printStatus(o, st) }
+	case client.NamesSlot(target):
+		var w api.Worker
+		w, err = c.Worker(ctx, target)
+		v, show = w, func(o term.Out) error { return printWorker(o, w) }
+	default:
+		var p api.Pool
+		p, err = c.Pool(ctx, target)
+		v, show = p, func(o term.Out) error { return printStatus(o, api.Status{Pools: []api.Pool{p}}) }
+	}
+	if s.out.json() {
+		show = func(o term.Out) error { return printJSON(o, v) }
+	}
+	return show, err
 }
 
 func printStatus(o term.Out, st api.Status) error {

@@ -168,7 +168,11 @@ func (p *page) flags(set *pflag.FlagSet) {
 		}
 		value, usage := pflag.UnquoteUsage(f)
 		if value != "" {
-			name += ` \fI` + Escape(strings.ToUpper(value)) + `\fR`
+			form := ` \fI%s\fR`
+			if f.NoOptDefVal != "" { // it may be left out
+				form = `[=\fI%s\fR]`
+			}
+			name += fmt.Sprintf(form, Escape(strings.ToUpper(value)))
 		}
 		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" && f.DefValue != "0s" && !strings.Contains(usage, "(default") {
 			usage += " (default " + f.DefValue + ")"

@@ -20,6 +20,7 @@ type Out struct {
 	Terminal bool
 	Color    bool
 	Width    int // columns; 0: no end
+	Height   int // lines; 0: not known
 }
 
 // Of finds out what f is. color is auto, always or never; auto is never where
@@ -27,7 +28,7 @@ type Out struct {
 func Of(f *os.File, color string) Out {
 	o := Out{Writer: f}
 	if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
-		o.Terminal, o.Width = true, int(size.Col)
+		o.Terminal, o.Width, o.Height = true, int(size.Col), int(size.Row)
 		if o.Width == 0 {
 			o.Width = 80 // a terminal that does not know its size
 		}
