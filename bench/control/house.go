@@ -138,7 +138,9 @@ func once(dial func() (session, error)) error {
 
 func (h *house) openBrood(ctx context.Context) error {
 	h.brood = filepath.Join(h.dir, "brood")
-	if text, err := exec.Command("go", "build", "-C", "..", "-o", h.brood, "./cmd/brood").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-C", "..", "-trimpath", "-ldflags=-s -w", "-o", h.brood, "./cmd/brood") // as packaging/build
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("brood: %w\n%s", err, text)
 	}
 	socket := filepath.Join(h.dir, "brood.sock")
