@@ -39,7 +39,27 @@ func Adopt(in *handover.In, saved Saved) (*Socket, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("cannot go on with %s: %w", saved.Spec, os.NewSyscallError("getsockopt", err))
 	}
-	return &Socket{
-		file: os.NewFile(uintptr(fd), saved.Spec.String()), spec: saved.Spec, node: fileID{saved.Dev, saved.Inode},
-	}, nil
+	file, err := unwatched(fd, saved.Spec.String())
+	if err != nil {
+		return nil, fmt.Errorf("cannot go on with %s: %w", saved.Spec, err)
+	}
+	return &Socket{file: file, spec: saved.Spec, node: fileID{saved.Dev, saved.Inode}}, nil
+}
+
+// unwatched makes a file of fd, which it takes, without the runtime's poller: where
+// a worker has made the socket non-blocking, os.NewFile would have this program
+// wake up for every client of the workers. So the file is made of another
+// socket, and fd put in the place of that.
+func unwatched(fd int, name string) (*os.File, error) {
+	defer unix.Close(fd)
+	other, err := newSocket(unix.AF_UNIX, unix.SOCK_STREAM)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(other), name)
+	if err := replace(other, fd); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
 }

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -167,6 +168,20 @@ func (s Spec) String() string {
 		return fmt.Sprintf("%s://:%d", s.Network, s.Addr.Port())
 	}
 	return s.Network + "://" + s.Addr.String()
+}
+
+// MarshalJSON writes String as bytes: a path need not be UTF-8, and what a
+// [netip.AddrPort] writes of itself lacks the port where there is no address.
+func (s Spec) MarshalJSON() ([]byte, error) { return json.Marshal([]byte(s.String())) }
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (s *Spec) UnmarshalJSON(b []byte) error {
+	var text []byte
+	err := json.Unmarshal(b, &text)
+	if err == nil {
+		*s, err = Parse(string(text))
+	}
+	return err
 }
 
 var escape = strings.NewReplacer("%", "%25", "?", "%3F")

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"encoding/json"
 	"net/netip"
 	"strings"
 	"testing"
@@ -103,7 +104,7 @@ func TestEqualAndSameAddress(t *testing.T) {
 
 // What is accepted is read the same again as it is written.
 func FuzzParse(f *testing.F) {
-	for _, text := range []string{"tcp://127.0.0.1:8080", "tcp://[fe80::1%eth0]:80", "tcp://:0", "udp://[::]:53", "unix:///run/a%3F?mode=0660&user=a&group=b%26"} {
+	for _, text := range []string{"tcp://127.0.0.1:8080", "tcp://[fe80::1%eth0]:80", "tcp://:0", "tcp://:8080", "udp://[::]:53", "unix:///run/a%3F?mode=0660&user=a&group=b%26"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -114,6 +115,14 @@ func FuzzParse(f *testing.F) {
 		again, err := Parse(s.String())
 		if err != nil || !again.Equal(s) {
 			t.Errorf("%q is %+v, written %s, which is %+v, %v", text, s, s, again, err)
+		}
+		var told Spec
+		b, err := json.Marshal(s)
+		if err == nil {
+			err = json.Unmarshal(b, &told)
+		}
+		if err != nil || !told.Equal(s) {
+			t.Errorf("%q is %+v, in JSON %s, which is %+v, %v", text, s, b, told, err)
 		}
 	})
 }

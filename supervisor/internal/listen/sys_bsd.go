@@ -22,6 +22,17 @@ func newSocket(family, kind int) (int, error) {
 	return fd, nil
 }
 
+// replace closes old and gives its number to what fd is. macOS has no dup3.
+func replace(old, fd int) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := unix.Dup2(fd, old); err != nil {
+		return os.NewSyscallError("dup2", err)
+	}
+	unix.CloseOnExec(old)
+	return nil
+}
+
 // bearClosed: what is missing here is an fchmod(2) that takes sockets, so the
 // umask decides with which mode the node is made. Who may connect by it, and is
 // just about to when the socket begins to listen, may get in.

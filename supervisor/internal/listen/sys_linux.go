@@ -12,6 +12,11 @@ func newSocket(family, kind int) (int, error) {
 	return fd, os.NewSyscallError("socket", err)
 }
 
+// replace closes old and gives its number to what fd is.
+func replace(old, fd int) error {
+	return os.NewSyscallError("dup3", unix.Dup3(fd, old, unix.O_CLOEXEC))
+}
+
 // bearClosed has bind(2) make the node with mode 0: Linux takes the mode of the
 // socket's own inode, less the umask.
 func bearClosed(fd int) { _ = unix.Fchmod(fd, 0) }

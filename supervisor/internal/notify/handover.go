@@ -17,15 +17,15 @@ import (
 // SavedSocket is a Socket as it is handed over. What the worker has sent and
 // nobody has received stays in it.
 type SavedSocket struct {
-	Path    string
-	FD      int // as handover.Out names it
+	Path    []byte // need not be UTF-8
+	FD      int    // as handover.Out names it
 	Ignored uint64
 }
 
 // SavedDir is a Dir as it is handed over.
 type SavedDir struct {
-	Path string
-	Lock int // as handover.Out names it; the lock (flock(2)) goes with it
+	Path []byte // need not be UTF-8
+	Lock int    // as handover.Out names it; the lock (flock(2)) goes with it
 	Seq  uint64
 }
 
@@ -85,7 +85,7 @@ func (in *intake) stand(p *standstill) {
 
 // Export is called during a pause. It changes nothing: the node stays.
 func (s *Socket) Export(out *handover.Out) (SavedSocket, error) {
-	saved := SavedSocket{Path: s.path, Ignored: s.Ignored()}
+	saved := SavedSocket{Path: []byte(s.path), Ignored: s.Ignored()}
 	if s.leaving() {
 		return SavedSocket{}, fmt.Errorf("notify: %s: %w", s.path, os.ErrClosed)
 	}
@@ -112,7 +112,7 @@ func AdoptSocket(in *handover.In, saved SavedSocket) (*Socket, error) {
 		file.Close()
 		return nil, fmt.Errorf("notify: %s: %w", saved.Path, err)
 	}
-	s := &Socket{path: saved.Path, file: file, raw: raw, quit: make(chan struct{})}
+	s := &Socket{path: string(saved.Path), file: file, raw: raw, quit: make(chan struct{})}
 	s.ignored.Store(saved.Ignored)
 	return s, nil
 }
@@ -121,7 +121,7 @@ func AdoptSocket(in *handover.In, saved SavedSocket) (*Socket, error) {
 func (d *Dir) Export(out *handover.Out) SavedDir {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return SavedDir{Path: d.path, Lock: out.FD(int(d.lock.Fd())), Seq: d.seq}
+	return SavedDir{Path: []byte(d.path), Lock: out.FD(int(d.lock.Fd())), Seq: d.seq}
 }
 
 // AdoptDir goes on with the directory of the program before, which the caller
@@ -132,7 +132,7 @@ func AdoptDir(in *handover.In, saved SavedDir) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("notify: %s: %w", saved.Path, err)
 	}
-	return &Dir{path: saved.Path, lock: os.NewFile(uintptr(fd), saved.Path), seq: saved.Seq}, nil
+	return &Dir{path: string(saved.Path), lock: os.NewFile(uintptr(fd), string(saved.Path)), seq: saved.Seq}, nil
 }
 
 // underway is what Underway tells.
