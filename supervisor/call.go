@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"example.com/brood/ipc"
@@ -284,8 +283,5 @@ func (s *Supervisor) findPool(t Target) (*board, error) {
 		}
 		names[i] = b.name
 	}
-	if t.Pool == "" {
-		return nil, fmt.Errorf("%w: there are several pools: say which of %s", ErrNotOne, strings.Join(names, ", "))
-	}
-	return nil, fmt.Errorf("%w: there is no pool %q; the pools are %s", ErrNoTarget, t.Pool, strings.Join(names, ", "))
+	return nil, &NoPoolError{t.Pool, names}
 }

@@ -2,7 +2,9 @@ package control
 
 import (
 	"context"
+	"errors"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -112,25 +114,37 @@ func (a ask) String() string {
 // do has f do what is asked, if the caller may have it done, and leaves the audit
 // line of what changes something or was refused.
 func (s *Server) do(c *caller, a ask, f func() error) error {
+	said := a
 	if a.target.Pool == "" && a.scope == scopePool {
 		a.target = s.named(a.target)
 	}
-	if err := s.may(c, a); err != nil {
-		return err
+	if r := s.rights(c); !s.may(r, a) {
+		return s.deny(c, a, said, r)
 	}
 	c.begins(a)
 	defer c.ends()
 	if !a.verb.changes() {
-		return s.counted(a.verb, f())
+		return s.counted(a.verb, s.discreet(c, f()))
 	}
 	if err := s.auditable(); err != nil {
 		s.audited(c, a, err)
 		return s.counted(a.verb, err)
 	}
-	err := f()
+	err := s.discreet(c, f())
 	s.lists.done.Add(1)
 	s.audited(c, a, err)
 	return s.counted(a.verb, err)
+}
+
+// discreet is err without the names of pools that the caller may not see.
+func (s *Server) discreet(c *caller, err error) error {
+	var none *supervisor.NoPoolError
+	if !errors.As(err, &none) {
+		return err
+	}
+	sees := s.sees(c, verbStatus)
+	known := slices.DeleteFunc(slices.Clone(none.Known), func(pool string) bool { return !sees(pool) })
+	return &supervisor.NoPoolError{Pool: none.Pool, Known: known}
 }
 
 // counted passes err on.
@@ -151,30 +165,21 @@ func (s *Server) named(t supervisor.Target) supervisor.Target {
 	return t
 }
 
-// may is nil if the caller may have a done; else it says why not, and that is
-// audited.
-func (s *Server) may(c *caller, a ask) error {
-	if a.verb == verbWhoami { // everybody may know who they are
-		return nil
-	}
-	r := s.rights(c)
-	allowed := false
+// may reports whether who has r may have a done.
+func (s *Server) may(r rights, a ask) bool {
 	switch {
+	case a.verb == verbWhoami: // everybody may know who they are
+		return true
 	case a.scope == scopePool && a.target.Pool == "*":
-		allowed = s.mayInAll(r, a)
+		return s.mayInAll(r, a)
 	case a.scope == scopePool && a.target.Pool == "": // of several, which the verb itself refuses
-		allowed = r.somewhere(a.verb)
+		return r.somewhere(a.verb)
 	case a.scope == scopePool:
-		allowed = r.in(a.target.Pool, a.verb, a.command)
+		return r.in(a.target.Pool, a.verb, a.command)
 	case a.scope == scopeSeen, minRole[a.verb] <= RoleViewer:
-		allowed = r.somewhere(a.verb)
-	default:
-		allowed = r.everywhere(a.verb)
+		return r.somewhere(a.verb)
 	}
-	if allowed {
-		return nil
-	}
-	return s.deny(c, a, r)
+	return r.everywhere(a.verb)
 }
 
 func (s *Server) mayInAll(r rights, a ask) bool {
@@ -189,9 +194,11 @@ func (s *Server) mayInAll(r rights, a ask) bool {
 	return true
 }
 
-func (s *Server) deny(c *caller, a ask, r rights) error {
+// deny audits that a is denied, and says why in the words that it was asked in:
+// the name of the only pool is not everybody's to know.
+func (s *Server) deny(c *caller, a, said ask, r rights) error {
 	what := string(a.verb)
-	if text := a.String(); text != "" {
+	if text := said.String(); text != "" {
 		what += " (" + text + ")"
 	}
 	s.asked.note(a.verb, 2)

@@ -27,10 +27,10 @@ type eventQuery struct {
 func (s *Server) eventsFor(c *caller, q eventQuery) (eventQuery, error) {
 	a := ask{verb: verbEvents, scope: scopeSeen}
 	if !q.all {
+		a = ask{verb: verbEvents, scope: scopePool, target: q.target}
 		if q.target.Pool == "" {
 			q.target = s.named(q.target)
 		}
-		a = ask{verb: verbEvents, scope: scopePool, target: q.target}
 	}
 	err := s.do(c, a, func() error { return s.eventTarget(q) })
 	q.sees = s.sees(c, verbEvents)

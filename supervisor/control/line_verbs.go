@@ -140,7 +140,7 @@ func (c *lineConn) permitted(r *lineRequest, target string, do func(*lineRequest
 		if r.verb == verbCommand {
 			a.command = r.Words[0]
 		}
-		return nil, c.s.deny(c.g.caller, a, rights)
+		return nil, c.s.deny(c.g.caller, a, a, rights)
 	}
 	if err := c.g.mayNow(r.verb); err != nil {
 		return nil, err

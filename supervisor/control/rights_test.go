@@ -3,6 +3,10 @@ package control
 import (
 	"strings"
 	"testing"
+
+	"example.com/brood/ipc"
+	"example.com/brood/supervisor"
+	"example.com/brood/supervisor/control/api"
 )
 
 func known(uid, gid int, groups ...int) Peer {
@@ -105,6 +109,48 @@ func TestNarrowRights(t *testing.T) {
 		}
 		if got := r.everywhere(tt.verb); got != tt.everywhereToo {
 			t.Errorf("uid %d, %s everywhere: %v", tt.uid, tt.verb, got)
+		}
+	}
+}
+
+// TestNamesOfOtherPools: no answer tells a caller of pools that it may not see.
+func TestNamesOfOtherPools(t *testing.T) {
+	ctx := t.Context()
+	refusals := func(h *here, target supervisor.Target) (all []string) {
+		t.Helper()
+		h.server.SetAccess(Access{Owner: -1, Rules: []Rule{{Role: RoleOperator, UIDs: []int{1}, Pools: []string{"web", "api", "gone"}}}})
+		c := &caller{peer: known(1, 9)}
+		_, ping := h.server.doPing(ctx, c, target)
+		_, order := h.server.doOrder(ctx, c, verbRestart, target, 0)
+		_, call := h.server.doCommand(ctx, c, target, "echo", ipc.Text("x"))
+		stream := h.server.doStream(ctx, c, target, "echo", ipc.Text("x"), false, func(api.Piece) error { return nil })
+		_, events := h.server.eventsFor(c, eventQuery{target: target})
+		_, logs := h.server.doLogs(c, target, false, 1)
+		_, health := h.server.doHealth(c, target.String(), 0)
+		for i, err := range []error{ping, order, call, stream, events, logs, health} {
+			if err == nil {
+				t.Fatalf("%v, %d: no error", target, i)
+			}
+			all = append(all, problemOf(err).Detail)
+		}
+		return all
+	}
+	several := serveHere(t, Config{}, workers("web", 1), workers("hidden", 1), workers("api", 1))
+	one := serveHere(t, Config{}, workers("hidden", 1))
+	for _, tt := range []struct {
+		h      *here
+		target supervisor.Target
+		want   string
+	}{
+		{several, supervisor.Target{Slot: 1}, "there are several pools: say which of web, api"},
+		{several, supervisor.Target{Pool: "gone"}, `there is no pool "gone"; the pools are web, api`},
+		{one, supervisor.Target{Pool: "gone", Slot: 1}, `there is no pool "gone"`},
+		{one, supervisor.Target{Slot: 1}, "(@1"},
+	} {
+		for i, text := range refusals(tt.h, tt.target) {
+			if !strings.Contains(text, tt.want) || strings.Contains(text, "hidden") {
+				t.Errorf("%v, %d: %s", tt.target, i, text)
+			}
 		}
 	}
 }

@@ -118,7 +118,8 @@ func (s *Server) page(methods map[string]route) http.Handler {
 		}
 		r.verb = route.verb
 		if rights := s.rights(r.caller); r.verb != verbWhoami && !rights.somewhere(r.verb) {
-			s.answer(r, s.deny(r.caller, ask{verb: r.verb, scope: scopePool, target: r.roughTarget(), command: r.PathValue("name")}, rights))
+			a := ask{verb: r.verb, scope: scopePool, target: r.roughTarget(), command: r.PathValue("name")}
+			s.answer(r, s.deny(r.caller, a, a, rights))
 			return
 		}
 		if c := webFrom(hr.Context()); c != nil {
