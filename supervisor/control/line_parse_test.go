@@ -104,3 +104,18 @@ func FuzzParseLine(f *testing.F) {
 		}
 	})
 }
+
+// TestOneLine: whatever a worker says stays on its line, and is read from left to
+// right.
+func TestOneLine(t *testing.T) {
+	for r := range rune(0x10ffff + 1) {
+		harms := r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x61c || r == 0x200e || r == 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+		want := string(r)
+		if harms {
+			want = " "
+		}
+		if got := oneLine(string(r)); got != want {
+			t.Errorf("%U becomes %q", r, got)
+		}
+	}
+}

@@ -260,10 +260,11 @@ func dash(s string) string {
 	return s
 }
 
-// oneLine is s without anything that could end the line or move the cursor.
+// oneLine is s without anything that could end the line, move the cursor or turn
+// the direction of writing.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
 			return ' '
 		}
 		return r

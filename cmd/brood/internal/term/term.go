@@ -105,7 +105,7 @@ func Printable(s string) string {
 // unsafe: a control character, or one that turns the direction of writing or
 // ends a line all the same.
 func unsafe(r rune) bool {
-	return unicode.IsControl(r) || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x2028 || r == 0x2029
+	return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
 }
 
 // Width is how many columns text without colours takes. Wide characters of the

@@ -26,6 +26,7 @@ func TestWidth(t *testing.T) {
 func TestPrintable(t *testing.T) {
 	for text, want := range map[string]string{
 		"plain ä 日": "plain ä 日", "two\nlines\tand": "two lines and", "\x1b[2Jgone": `\x1b[2Jgone`, "\u202Etxt": `\u202etxt`,
+		"a\u200eb\u200fc\u061cd\u2069e": `a\u200eb\u200fc\u061cd\u2069e`, "a\u2028b\u2029c": `a\u2028b\u2029c`, "👩\u200d🔧": "👩\u200d🔧",
 	} {
 		if got := Printable(text); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
