@@ -78,7 +78,8 @@ func (s *Supervisor) runAside(ctx context.Context, l *live, words []string, stdi
 	if err != nil {
 		return aside{}, err
 	}
-	env = append(append(env, identity(l.id)...), fmt.Sprintf("BROOD_PID=%d", l.pid), "BROOD_SOCKET="+s.cfg.Socket, s.orphans.Env())
+	mark, beside := s.orphans.Beside()
+	env = append(append(env, identity(l.id)...), fmt.Sprintf("BROOD_PID=%d", l.pid), "BROOD_SOCKET="+s.cfg.Socket, mark)
 	var pipes [3]*os.File // our ends
 	var theirs [3]*os.File
 	defer func() {
@@ -106,7 +107,7 @@ func (s *Supervisor) runAside(ctx context.Context, l *live, words []string, stdi
 	for _, f := range theirs {
 		f.Close()
 	}
-	family := s.orphans.Family(orphans.Origin{Worker: l.id.Slot.String(), Generation: l.id.Generation, Leader: proc.PID})
+	family := s.orphans.Family(orphans.Origin{Worker: l.id.Slot.String(), Generation: l.id.Generation, Leader: proc.PID, Beside: beside})
 	defer func() {
 		gone, cancel := context.WithTimeout(context.Background(), asideGone)
 		defer cancel()

@@ -60,7 +60,7 @@ func (o *Orphans) Family(origin Origin) *Family {
 		return f
 	}
 	f := &Family{o: o, origin: origin}
-	o.families[claimed{origin.Worker, origin.Generation}] = f
+	o.families[origin.claimed()] = f
 	o.claim(f, origin.Leader, 0)
 	if origin.Cgroup != "" {
 		o.cgroups[origin.Cgroup] = f
@@ -81,7 +81,7 @@ func (o *Orphans) forget(f *Family) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	f.over = true
-	name := claimed{f.origin.Worker, f.origin.Generation}
+	name := f.origin.claimed()
 	if o.families[name] == f {
 		delete(o.families, name)
 	}

@@ -113,6 +113,34 @@ func (h *house) isEmpty(t *testing.T) {
 	}
 }
 
+// TestBesideIsNotTheWorker: the end of what was started beside a worker takes with
+// it what that has left behind, and nothing of the worker's.
+func TestBesideIsNotTheWorker(t *testing.T) {
+	needs(t, "setsid")
+	const daemon = `(setsid sh -c 'echo $$; exec sleep 1000' &)` + "\nread x"
+	h := open(t, false)
+	l := h.start(t, options{worker: "web/2", generation: 7}, daemon)
+	f := h.Family(Origin{Worker: "web/2", Generation: 7, Leader: l.pid})
+	workers := l.pids(t, 1)
+	mark, n := h.Beside()
+	b := h.start(t, options{worker: "web/2", generation: 7, mark: mark}, daemon)
+	beside := h.Family(Origin{Worker: "web/2", Generation: 7, Leader: b.pid, Beside: n})
+	others := b.pids(t, 1)
+	afterTheForks(t, slices.Concat(workers, others))
+	b.end()
+	if killed, err := beside.End(deadline(t)); len(killed) != 1 || killed[0].PID != others[0] || err != nil {
+		t.Errorf("killed %v, %v", killed, err)
+	}
+	if len(living(workers...)) == 0 {
+		t.Fatal("the worker's own was killed")
+	}
+	l.end()
+	if killed, err := f.End(deadline(t)); len(killed) != 1 || killed[0].PID != workers[0] || err != nil {
+		t.Errorf("killed %v, %v", killed, err)
+	}
+	h.isEmpty(t)
+}
+
 // TestNoteKnowsWhatHidesItself: a child without environment, in a session of
 // its own, still below the worker when the stop begins.
 func TestNoteKnowsWhatHidesItself(t *testing.T) {

@@ -149,6 +149,7 @@ type options struct {
 	generation uint64
 	cgroup     int      // descriptor; 0: none
 	third      *os.File // descriptor 3; nil: /dev/null
+	mark       string   // empty: Env
 }
 
 // start runs a script as package process would.
@@ -166,9 +167,12 @@ func (h *house) start(t testing.TB, opt options, script string) *leader {
 		opt.third = null
 	}
 	l := &leader{h: h, stdin: inEnd, out: bufio.NewReader(out), pipe: out}
+	if opt.mark == "" {
+		opt.mark = h.Env()
+	}
 	attr := &syscall.ProcAttr{
 		Env: []string{
-			"PATH=" + os.Getenv("PATH"), h.Env(),
+			"PATH=" + os.Getenv("PATH"), opt.mark,
 			"BROOD_WORKER=" + opt.worker, fmt.Sprintf("BROOD_GENERATION=%d", opt.generation),
 		},
 		Files: []uintptr{in.Fd(), outEnd.Fd(), 2, opt.third.Fd()},

@@ -58,6 +58,9 @@ type Origin struct {
 	Worker     string // as in BROOD_WORKER: "web/2"
 	Generation uint64 // as in BROOD_GENERATION
 	Leader     int    // its pid, which is its process group too
+	// Beside is the number from [Orphans.Beside] of a process that is started beside
+	// the worker, whose name and generation it has; 0: it is the worker itself.
+	Beside uint64
 	// Cgroup is its own cgroup, as /proc/PID/cgroup spells it in the line "0::".
 	// Empty: it has none of its own.
 	Cgroup string
@@ -85,3 +88,6 @@ func (s Survivor) String() string { return fmt.Sprintf("%d (%s) %q", s.PID, s.Na
 // or by something it started, is told from all others: BROOD_WORKER is also
 // inherited by a supervisor that is a worker of another.
 const runKey = "BROOD_RUN"
+
+// besideSep is between the mark and the number of what is started beside a worker.
+const besideSep = "."

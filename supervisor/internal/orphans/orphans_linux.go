@@ -9,6 +9,7 @@ import (
 	"path"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/hashicorp/go-hclog"
@@ -33,6 +34,8 @@ type Orphans struct {
 	sigchld chan os.Signal // has room for one: another look is due
 	quit    chan struct{}
 	done    chan struct{}
+
+	beside atomic.Uint64 // the last number that Beside has given out
 
 	mu       sync.Mutex // not held across a wait or a look at /proc
 	families map[claimed]*Family
@@ -86,7 +89,7 @@ func Start(opt Options) (*Orphans, error) {
 			return nil, fmt.Errorf("orphans: %w", err)
 		}
 	}
-	if err := reaper.acquire(); err != nil {
+	if err := reaper.acquire(opt.Before); err != nil {
 		return nil, fmt.Errorf("orphans: what workers leave behind goes to init: %w", err)
 	}
 	signal.Notify(o.sigchld, unix.SIGCHLD)
@@ -129,6 +132,17 @@ func (o *Orphans) Env() string {
 	return runKey + "=" + o.run
 }
 
+// Beside is the variable, in place of Env, for a process that is started beside a
+// worker, and the number for its Origin: so what it leaves behind is told from
+// what the worker does.
+func (o *Orphans) Beside() (env string, n uint64) {
+	if o == nil {
+		return runKey + "=", 0
+	}
+	n = o.beside.Add(1)
+	return o.Env() + besideSep + strconv.FormatUint(n, 10), n
+}
+
 // Close ends the reaping and waits for it. What was adopted and lives stays a
 // child of this program.
 func (o *Orphans) Close() {
@@ -158,7 +172,9 @@ type subreaper struct {
 
 var reaper subreaper
 
-func (r *subreaper) acquire() error {
+// acquire makes this program one. What it was before may be handed over, as the
+// attribute stays with an execve(2).
+func (r *subreaper) acquire(saved *Saved) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.users == 0 {
@@ -170,6 +186,9 @@ func (r *subreaper) acquire() error {
 			return err
 		}
 		r.before = before
+		if saved != nil {
+			r.before = saved.Subreaper
+		}
 	}
 	r.users++
 	return nil
@@ -182,6 +201,12 @@ func (r *subreaper) release() {
 	if r.users == 0 && !r.before {
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 	}
+}
+
+func (r *subreaper) was() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.before
 }
 
 func isSubreaper() (bool, error) {

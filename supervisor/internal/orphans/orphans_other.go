@@ -29,6 +29,7 @@ func Start(Options) (*Orphans, error) {
 func (o *Orphans) Close()                                      {}
 func (o *Orphans) Export() *Saved                              { return nil }
 func (o *Orphans) Env() string                                 { return runKey + "=" }
+func (o *Orphans) Beside() (string, uint64)                    { return runKey + "=", 0 }
 func (o *Orphans) Family(Origin) *Family                       { return nil }
 func (o *Orphans) KillAll(context.Context) ([]Survivor, error) { return nil, nil }
 func (f *Family) Note()                                        {}

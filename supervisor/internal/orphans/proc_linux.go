@@ -136,7 +136,10 @@ func pids() ([]int, error) {
 type claimed struct {
 	worker     string
 	generation uint64
+	beside     uint64 // as in Origin
 }
+
+func (o Origin) claimed() claimed { return claimed{o.Worker, o.Generation, o.Beside} }
 
 // maxExec bounds how long an execve(2) is waited for.
 const maxExec = 100 * time.Millisecond
@@ -191,7 +194,11 @@ func parseEnviron(r io.Reader, run string) (c claimed, ok, empty bool) {
 		key, value, _ := bytes.Cut(bytes.TrimSuffix(entry, []byte{0}), []byte{'='})
 		switch string(key) {
 		case runKey:
-			ok = string(value) == run
+			mark, beside, some := strings.Cut(string(value), besideSep)
+			ok = mark == run
+			if c.beside = 0; ok && some {
+				c.beside, _ = strconv.ParseUint(beside, 10, 64)
+			}
 		case "BROOD_WORKER":
 			c.worker = string(value)
 		case "BROOD_GENERATION":

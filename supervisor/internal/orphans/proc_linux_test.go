@@ -80,10 +80,12 @@ func TestParseEnviron(t *testing.T) {
 		want claimed
 		ok   bool
 	}{
-		{[]string{"A=b", "BROOD_RUN=r", "BROOD_WORKER=web/2", "BROOD_GENERATION=7"}, claimed{"web/2", 7}, true},
-		{[]string{long, "BROOD_RUN=r", long, "BROOD_WORKER=web/2", "BROOD_GENERATION=7", long}, claimed{"web/2", 7}, true},
-		{[]string{"BROOD_RUN=other", "BROOD_WORKER=web/2", "BROOD_GENERATION=7"}, claimed{"web/2", 7}, false},
-		{[]string{"BROOD_WORKER=web/2", "BROOD_GENERATION=7"}, claimed{"web/2", 7}, false},
+		{[]string{"A=b", "BROOD_RUN=r", "BROOD_WORKER=web/2", "BROOD_GENERATION=7"}, claimed{"web/2", 7, 0}, true},
+		{[]string{long, "BROOD_RUN=r", long, "BROOD_WORKER=web/2", "BROOD_GENERATION=7", long}, claimed{"web/2", 7, 0}, true},
+		{[]string{"BROOD_RUN=r.12", "BROOD_WORKER=web/2", "BROOD_GENERATION=7"}, claimed{"web/2", 7, 12}, true},
+		{[]string{"BROOD_RUN=rr.12", "BROOD_WORKER=web/2", "BROOD_GENERATION=7"}, claimed{"web/2", 7, 0}, false},
+		{[]string{"BROOD_RUN=other", "BROOD_WORKER=web/2", "BROOD_GENERATION=7"}, claimed{"web/2", 7, 0}, false},
+		{[]string{"BROOD_WORKER=web/2", "BROOD_GENERATION=7"}, claimed{"web/2", 7, 0}, false},
 		{[]string{"XBROOD_RUN=r", "BROOD_RUN", "BROOD_RUN=rr"}, claimed{}, false},
 		{[]string{"LONG=" + strings.Repeat("x", 4096-5) + "BROOD_RUN=r"}, claimed{}, false},
 		{nil, claimed{}, false},

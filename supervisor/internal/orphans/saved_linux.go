@@ -12,6 +12,8 @@ type Saved struct {
 	Strays    map[int]uint64
 	Known     map[int]uint64 // those that came from a worker which is no more
 	Families  []SavedFamily
+	Beside    uint64 // the last number given out
+	Subreaper bool   // the process was one before
 }
 
 // SavedFamily is a family that is not over.
@@ -29,7 +31,7 @@ func (o *Orphans) Export() *Saved {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	saved := &Saved{Run: o.run, Inherited: maps.Clone(o.inherited), Strays: maps.Clone(o.strays), Known: map[int]uint64{}}
+	saved := &Saved{Run: o.run, Inherited: maps.Clone(o.inherited), Strays: maps.Clone(o.strays), Known: map[int]uint64{}, Beside: o.beside.Load(), Subreaper: reaper.was()}
 	for pid, k := range o.known {
 		if k.family == nil {
 			saved.Known[pid] = k.start
@@ -55,6 +57,7 @@ func (o *Orphans) Export() *Saved {
 // adoptSaved takes over what the program before knew. Nobody else has o yet.
 func (o *Orphans) adoptSaved(saved *Saved) {
 	o.run = saved.Run
+	o.beside.Store(saved.Beside)
 	maps.Copy(o.inherited, saved.Inherited)
 	maps.Copy(o.strays, saved.Strays)
 	for pid, start := range saved.Known {
@@ -74,7 +77,7 @@ func (o *Orphans) adoptSaved(saved *Saved) {
 
 // taken returns the family of origin that was handed over, once. The lock is held.
 func (o *Orphans) taken(origin Origin) *Family {
-	f := o.families[claimed{origin.Worker, origin.Generation}]
+	f := o.families[origin.claimed()]
 	if f == nil || !f.handed || f.origin != origin {
 		return nil
 	}

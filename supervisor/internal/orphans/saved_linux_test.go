@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 )
 
 // succeed has another Orphans take the place of h's, as the next program does.
@@ -83,5 +84,31 @@ func TestHandedOver(t *testing.T) {
 				h.isEmpty(t)
 			})
 		}
+	}
+}
+
+// TestSubreaperIsHandedOver: the attribute stays with an execve(2), and the next
+// program gives it back all the same.
+func TestSubreaperIsHandedOver(t *testing.T) {
+	h := open(t, false)
+	_, n := h.Beside()
+	saved := h.Export()
+	h.Orphans.Close()
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if h.Orphans, err = Start(Options{Leaders: h.leaders, Before: saved}); err != nil {
+		t.Fatal(err)
+	}
+	if _, next := h.Beside(); next != n+1 {
+		t.Errorf("the number after %d is %d", n, next)
+	}
+	h.Orphans.Close()
+	if is, err := isSubreaper(); is || err != nil {
+		t.Errorf("still a subreaper: %v, %v", is, err)
+	}
+	if h.Orphans, err = Start(Options{Leaders: h.leaders}); err != nil { // for the end of the test
+		t.Fatal(err)
 	}
 }
