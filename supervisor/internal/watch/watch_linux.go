@@ -17,6 +17,8 @@ type Set struct {
 	file *os.File // the epoll descriptor; closed by Close
 	raw  syscall.RawConn
 
+	calling sync.Mutex // held while one is called back, and from Pause to Resume
+
 	mu    sync.Mutex
 	ready map[uint64]func() // by key
 	last  uint64
@@ -102,17 +104,37 @@ func (s *Set) Run() {
 		if err != nil || n < 0 {
 			return
 		}
-		for _, e := range events[:n] {
-			key := uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32
-			s.mu.Lock()
-			f := s.ready[key]
-			s.mu.Unlock()
-			if f != nil {
-				f()
-			}
+		s.Call(func() { s.callBack(events[:n]) })
+	}
+}
+
+func (s *Set) callBack(events []unix.EpollEvent) {
+	for _, e := range events {
+		key := uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32
+		s.mu.Lock()
+		f := s.ready[key]
+		s.mu.Unlock()
+		if f != nil {
+			f()
 		}
 	}
 }
+
+// Call calls f as Run would: not together with another, and not while there is
+// a pause. It is for who waits by other means for what can't be added.
+func (s *Set) Call(f func()) {
+	s.calling.Lock()
+	defer s.calling.Unlock()
+	f()
+}
+
+// Pause returns when none is being called back, and none will be before
+// Resume. Meanwhile descriptors may be added and removed; what becomes readable
+// waits. It is not for who is called back, nor called again before Resume.
+func (s *Set) Pause() { s.calling.Lock() }
+
+// Resume ends a Pause. It comes before Close, or Run does not end.
+func (s *Set) Resume() { s.calling.Unlock() }
 
 // Close ends Run.
 func (s *Set) Close() error { return s.file.Close() }

@@ -127,3 +127,54 @@ func TestAddFails(t *testing.T) {
 		t.Error("it is remembered")
 	}
 }
+
+// TestPause: a pause waits for the call that is under way, and then there is
+// none, by Run or by Call, before its end. Nothing is lost by it.
+func TestPause(t *testing.T) {
+	s := running(t)
+	r, w := pipe(t)
+	defer unix.Close(r)
+	defer unix.Close(w)
+	called, proceed := make(chan struct{}, 16), make(chan struct{})
+	key, err := s.Add(r, func() {
+		called <- struct{}{}
+		<-proceed
+		_, _ = unix.Read(r, make([]byte, 1))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Remove(r, key) // before the pipe's end is readable
+	for range 3 {
+		unix.Write(w, []byte("a"))
+		<-called
+		paused := make(chan struct{})
+		go func() {
+			s.Pause()
+			close(paused)
+		}()
+		select {
+		case <-paused:
+			t.Fatal("paused while one is called back")
+		case <-time.After(10 * time.Millisecond):
+		}
+		proceed <- struct{}{}
+		<-paused
+		unix.Write(w, []byte("b"))
+		done := make(chan struct{})
+		go func() {
+			s.Call(func() { called <- struct{}{} })
+			close(done)
+		}()
+		select {
+		case <-called:
+			t.Fatal("called in a pause")
+		case <-time.After(10 * time.Millisecond):
+		}
+		s.Resume()
+		proceed <- struct{}{} // for b
+		<-called
+		<-called
+		<-done
+	}
+}

@@ -14,6 +14,12 @@ func New() (*Set, error) { return &Set{make(chan struct{})}, nil }
 // Run waits for Close.
 func (s *Set) Run() { <-s.done }
 
+// Pause does nothing: nobody is called back.
+func (s *Set) Pause() {}
+
+// Resume ends a Pause.
+func (s *Set) Resume() {}
+
 // Close ends Run.
 func (s *Set) Close() error {
 	close(s.done)
