@@ -77,6 +77,33 @@ func forkHere(p *program) (int, error) { return p.fork(p.fds) }
 // adopt takes over a process that was just started. Its pid can't be another's
 // yet: it is this program's to reap.
 func adopt(pid int, table Table) (*Process, error) {
+	fd, err := openPidfd(pid)
+	if err == nil {
+		return &Process{PID: pid, pidfd: fd}, nil
+	}
+	p := &Process{PID: pid, pidfd: -1}
+	p.discard(table, false)
+	return nil, fmt.Errorf("process: no pidfd, which takes Linux 5.3 or later: %w", err)
+}
+
+// Adopt takes over a child that the program before this one, whose place it took
+// by execve(2), has started; it may have ended meanwhile. A pid that is not that
+// of a child of this program is refused (ECHILD, ESRCH), and nothing happens to
+// it.
+func Adopt(pid int) (*Process, error) {
+	fd, err := openPidfd(pid)
+	if err != nil {
+		return nil, fmt.Errorf("process: %d can't be adopted: %w", pid, err)
+	}
+	if err := peek(unix.P_PIDFD, fd, unix.WNOHANG, nil); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("process: %d is no child of this program: %w", pid, os.NewSyscallError("waitid", err))
+	}
+	return &Process{PID: pid, pidfd: fd}, nil
+}
+
+// openPidfd opens one for the poller. Who waits for the process closes it.
+func openPidfd(pid int) (int, error) {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if err == unix.EINVAL { // before Linux 5.10 there is no such flag
 		if fd, err = unix.PidfdOpen(pid, 0); err == nil {
@@ -85,10 +112,5 @@ func adopt(pid int, table Table) (*Process, error) {
 			}
 		}
 	}
-	if err == nil {
-		return &Process{PID: pid, pidfd: fd}, nil
-	}
-	p := &Process{PID: pid, pidfd: -1}
-	p.discard(table, false)
-	return nil, fmt.Errorf("process: no pidfd, which takes Linux 5.3 or later: %w", os.NewSyscallError("pidfd_open", err))
+	return fd, os.NewSyscallError("pidfd_open", err)
 }

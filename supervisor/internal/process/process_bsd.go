@@ -3,12 +3,16 @@
 package process
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"example.com/brood/supervisor/handover"
 	"example.com/brood/supervisor/internal/watch"
 )
 
@@ -39,6 +43,18 @@ type thread struct{}
 func startThread(Table) *thread { return &thread{} }
 func (*thread) fork()           {}
 func (*thread) close()          {}
+
+func (*thread) exec(string, []string, []string, *handover.Out) error { return unsupported("exec") }
+
+// Adopt fails: what is missing here is that a supervisor hands over to another.
+func Adopt(int) (*Process, error) { return nil, unsupported("adopt") }
+
+// Main runs f.
+func Main(f func() int) int { return f() }
+
+func unsupported(what string) error {
+	return fmt.Errorf("process: %s: nothing is handed over on %s: %w", what, runtime.GOOS, errors.ErrUnsupported)
+}
 
 func (s Spec) begin() (*Process, error) {
 	if err := s.check(); err != nil {

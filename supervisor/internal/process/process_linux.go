@@ -19,6 +19,7 @@ func (s Spec) start(fork forker, table Table) (*Process, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
+	s.Attr.Limits = limited(s.Attr.Limits)
 	return retryBusy(func() (*Process, error) {
 		cmd, err := command(s)
 		if err != nil {
@@ -45,6 +46,12 @@ func (p *Process) OnExit(set *watch.Set, reap func(pid int, wait func()), f func
 	var key watch.Key
 	var added sync.WaitGroup
 	added.Add(1)
+	end := func() {
+		unix.Close(p.pidfd)
+		var exit Exit
+		reap(p.PID, func() { exit = p.reap() })
+		f(exit)
+	}
 	key, err := set.Add(p.pidfd, func() {
 		var info unix.Siginfo
 		if err := peek(unix.P_PIDFD, p.pidfd, unix.WNOHANG, &info); err == nil && info.Signo == 0 {
@@ -52,18 +59,12 @@ func (p *Process) OnExit(set *watch.Set, reap func(pid int, wait func()), f func
 		}
 		added.Wait() // for key
 		set.Remove(p.pidfd, key)
-		unix.Close(p.pidfd)
-		var exit Exit
-		reap(p.PID, func() { exit = p.reap() })
-		f(exit)
+		end()
 	})
 	if err != nil { // out of watches or memory: a goroutine waits instead
 		go func() {
 			_ = peek(unix.P_PID, p.PID, 0, nil)
-			unix.Close(p.pidfd)
-			var exit Exit
-			reap(p.PID, func() { exit = p.reap() })
-			f(exit)
+			set.Call(end)
 		}()
 	}
 	added.Done()

@@ -13,8 +13,8 @@ import (
 const maxRights = 253
 
 // sendRights sends descriptors through a blocking socket that keeps messages
-// apart. They stay the caller's.
-func sendRights(to int, fds []int) error {
+// apart, and returns how many were sent. They stay the caller's.
+func sendRights(to int, fds []int) (sent int, err error) {
 	for some := range slices.Chunk(fds, maxRights) {
 		rights := unix.UnixRights(some...)
 		for {
@@ -23,12 +23,13 @@ func sendRights(to int, fds []int) error {
 				continue
 			}
 			if err != nil {
-				return os.NewSyscallError("sendmsg", err)
+				return sent, os.NewSyscallError("sendmsg", err)
 			}
 			break
 		}
+		sent += len(some)
 	}
-	return nil
+	return sent, nil
 }
 
 // receiveRights receives n of them, which are the caller's to close. With an

@@ -1,6 +1,12 @@
 package process
 
-import "sync"
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"example.com/brood/supervisor/handover"
+)
 
 // Table is told of each process that is forked and reaped, so that nobody else
 // reaps one. Fork calls fork, which does not wait for long.
@@ -28,8 +34,9 @@ type Spawner struct {
 // being forked, the other makes what it needs.
 const sideBySide = 2
 
-// NewSpawner starts the thread. Close ends it. table may be nil: then nobody
-// else reaps.
+// NewSpawner starts the thread, which Close ends; in a program that came by a
+// handover it is the main thread instead, see [Main]. table may be nil: then
+// nobody else reaps.
 func NewSpawner(table Table) *Spawner {
 	s := &Spawner{thread: startThread(table), table: table}
 	s.wake.L = &s.mu
@@ -80,11 +87,37 @@ func runAll(all []func()) {
 // returns, the program is running. It may be called from any goroutine, until
 // Close.
 func (s *Spawner) Start(spec Spec) (*Process, error) {
+	starting.Add(1)
+	defer starting.Add(-1)
 	return spec.start(s.thread.fork, s.table)
 }
 
+// starting is how many processes all Spawners are starting now.
+var starting atomic.Int32
+
+// ErrStarting is in the chain of the error of Exec when a process is being
+// started, which the next program would know nothing of.
+var ErrStarting = errors.New("process: one is being started; try again when it runs")
+
+// Exec has the program at path take this one's place (execve(2)), as a child of
+// whose pid all that the Spawner has started lives on. It is given argv, env, but
+// for what env has of [handover.Env], standard input, output and error, what out
+// has, and nothing else. It begins in [Main].
+//
+// It returns only if that fails, and everything is as it was then. Who calls it
+// sees to it that nothing happens meanwhile that the next program should know of:
+// what any other goroutine does just ends. What other Spawners have started dies,
+// unless they share the main thread.
+//
+// Signals that would end a program wait for the next one from here on, or are
+// told to both. There is nothing but Linux that it works on
+// ([errors.ErrUnsupported]).
+func (s *Spawner) Exec(path string, argv, env []string, out *handover.Out) error {
+	return s.thread.exec(path, argv, env, out)
+}
+
 // Close runs what is queued and ends the thread, and with it, on Linux, every
-// process that it started and that still lives.
+// process that it started and that still lives, unless it is the main thread.
 func (s *Spawner) Close() {
 	s.mu.Lock()
 	s.closed = true

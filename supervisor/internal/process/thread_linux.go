@@ -1,12 +1,15 @@
 package process
 
 import (
+	"errors"
 	"os"
 	"runtime"
 	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"example.com/brood/supervisor/internal/dawn"
 )
 
 // thread forks, one process after the other, from one thread with a table of
@@ -20,7 +23,8 @@ import (
 type thread struct {
 	table    Table
 	requests chan request
-	done     chan struct{} // closed when the thread is about to end
+	done     chan struct{} // closed when the thread serves no more
+	lasting  bool          // it is the main thread: close does not end it
 
 	mu   sync.Mutex // held for a hand-over: descriptors, then the request
 	to   int        // this program's end of the socket; -1: the table is not its own
@@ -32,6 +36,7 @@ type thread struct {
 // that it is given duplicates of, and closes again.
 type request struct {
 	fds   []int
+	keep  bool // unless do fails the duplicates stay, and are what do has made of them
 	do    func(fds []int) (int, error)
 	reply chan answer // has room for the one
 }
@@ -42,7 +47,13 @@ type answer struct {
 }
 
 // startThread starts it. Where it can't have a table of its own it does without.
+// In a program that came by a handover it is the main thread; see [Main].
 func startThread(table Table) *thread {
+	if m := mainThread.Load(); m != nil {
+		t := &thread{table: table, requests: m.requests, done: m.done, lasting: true, to: -1, from: -1}
+		_, _ = t.call(nil, func([]int) (int, error) { release(); return 0, nil }) // it fails when the program is at its end
+		return t
+	}
 	t := &thread{table: table, requests: make(chan request), done: make(chan struct{}), to: -1, from: -1}
 	ready := make(chan struct{})
 	go t.run(ready)
@@ -71,7 +82,11 @@ func (t *thread) fork(p *program) (int, error) {
 
 // call has the thread do something.
 func (t *thread) call(fds []int, do func(fds []int) (int, error)) (int, error) {
-	r := request{fds, do, make(chan answer, 1)}
+	return t.ask(request{fds: fds, do: do})
+}
+
+func (t *thread) ask(r request) (int, error) {
+	r.reply = make(chan answer, 1)
 	if err := t.hand(r); err != nil {
 		return 0, err
 	}
@@ -84,16 +99,27 @@ func (t *thread) hand(r request) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.to >= 0 {
-		if err := sendRights(t.to, r.fds); err != nil {
+		sent, err := sendRights(t.to, r.fds)
+		if err != nil { // what was sent is taken out again
+			t.requests <- request{fds: r.fds[:sent], do: nothing, reply: make(chan answer, 1)}
 			return err
 		}
 	}
-	t.requests <- r
-	return nil
+	select {
+	case t.requests <- r:
+		return nil
+	case <-t.done:
+		return errors.New("process: the program is about to end")
+	}
 }
+
+func nothing([]int) (int, error) { return 0, nil }
 
 // close waits for the thread to end, and with it all that it has started.
 func (t *thread) close() {
+	if t.lasting {
+		return
+	}
 	close(t.requests)
 	<-t.done
 	if t.to >= 0 {
@@ -114,6 +140,9 @@ func (t *thread) run(ready chan<- struct{}) {
 	}
 	defer close(t.done)
 	t.leave()
+	if dawn.Came {
+		release()
+	}
 	close(ready)
 	for r := range t.requests {
 		r.reply <- t.serve(r)
@@ -130,10 +159,16 @@ func (t *thread) serve(r request) (a answer) {
 		return answer{err: err}
 	}
 	a.n, a.err = r.do(fds)
+	if !r.keep || a.err != nil {
+		closeAll(fds)
+	}
+	return a
+}
+
+func closeAll(fds []int) {
 	for _, fd := range fds {
 		unix.Close(fd)
 	}
-	return a
 }
 
 // leave gives the calling thread a table of its own. Where that can't be had the
