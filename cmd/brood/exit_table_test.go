@@ -46,6 +46,10 @@ func TestExitTable(t *testing.T) {
 
 		{exitUsage, "brood send web/1", "brood send TARGET COMMAND"},
 		{exitUsage, "brood send '' echo", "it is empty"},
+		{exitUsage, "brood send web/1 ..", `".." is no name of a command, which is`},
+		{exitUsage, "brood send web/1 .", `"." is no name`},
+		{exitUsage, "brood send --all web ''", `"" is no name`},
+		{exitUsage, "brood send web/1 größe", `"größe" is no name`},
 		{exitUsage, "brood status --no-such-flag", "--no-such-flag"},
 		{exitUsage, "brood statsu", `did you mean "status"?`},
 		{exitUsage, "brood check -c /no/such.yaml", "/no/such.yaml"},
@@ -68,6 +72,7 @@ func TestExitTable(t *testing.T) {
 		{exitNotFound, "brood send nosuch echo", "the pools are web, one"},
 		{exitNotFound, "brood status web/4", "slots 1 to 3"},
 		{exitNotFound, "brood send web/1 nosuch", "it has echo"},
+		{exitNotFound, "brood send web/1 ../echo", `no command "../echo"; it has echo`},
 		{exitNotFound, "brood send 'web/1#9' echo", "web/1#1 is there"},
 
 		{exitTimeout, "brood send --timeout 300ms web/2 sleep 1h", "timeout"},

@@ -74,6 +74,14 @@ func TestProblems(t *testing.T) {
 		{"POST", "/v1/workers/web/1/commands/sleep?timeout=50ms", "", `["1h"]`, 504, api.CodeTimeout, "sleep"},
 		{"POST", "/v1/workers/web/1/commands/echo", "", strings.Repeat("x", 16<<20+1), 413, api.CodeTooLarge, "16777216"},
 		{"POST", "/nosuch", "", "[]", 404, api.CodeNotFound, "it has echo"},
+		{"POST", "/..", "", "[]", 400, api.CodeBadRequest, "no command has that name"},
+		{"POST", "/%2e%2E", "", "[]", 400, api.CodeBadRequest, `".." is no name of a command`},
+		{"POST", "/v1/workers/web/1/commands/..", "", "", 400, api.CodeBadRequest, "no command has that name"},
+		{"GET", "/v1/./status", "", "", 400, api.CodeBadRequest, "no page is reached by ."},
+		{"POST", "/v1/workers/web/1/commands/", "", "", 400, api.CodeBadRequest, `"" is no name of a command`},
+		{"POST", "/v1/pools/web/commands/a/b", "", "", 400, api.CodeBadRequest, "written %2F"},
+		{"POST", "/v1/pools/web/commands/a%2Fb", "", "", 404, api.CodeNotFound, `no command "a/b"; it has echo`},
+		{"POST", "/v1/pools/web/commands/a%20b?all=true", "", "", 400, api.CodeBadRequest, `"a b" is no name of a command`},
 		{"POST", "/v1/shutdown?wait=x", "", "", 400, api.CodeBadRequest, "duration"},
 	} {
 		t.Run(tt.method+" "+tt.page, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"example.com/brood/ipc"
 	"example.com/brood/supervisor"
 	"example.com/brood/supervisor/control/api"
 )
@@ -121,6 +122,9 @@ func (s *Server) do(c *caller, a ask, f func() error) error {
 	if r := s.rights(c); !s.may(r, a) {
 		return s.deny(c, a, said, r)
 	}
+	if a.verb == verbCommand && !isCommandName(a.command) {
+		return s.counted(a.verb, badCommand(a.command))
+	}
 	c.begins(a)
 	defer c.ends()
 	if !a.verb.changes() {
@@ -134,6 +138,13 @@ func (s *Server) do(c *caller, a ask, f func() error) error {
 	s.lists.done.Add(1)
 	s.audited(c, a, err)
 	return s.counted(a.verb, err)
+}
+
+// isCommandName: a worker can have a command of that name, and a path can name it.
+func isCommandName(name string) bool { return ipc.ValidName(name) && name != "." && name != ".." }
+
+func badCommand(name string) error {
+	return failf(api.CodeBadRequest, "%q is no name of a command, which is 1 to 255 printable ASCII characters without spaces, and neither . nor ..", name)
 }
 
 // discreet is err without the names of pools that the caller may not see.

@@ -92,7 +92,7 @@ func (s *Server) routes() http.Handler {
 		mux.Handle("/"+name, s.page(nil))
 	}
 	mux.Handle("/", s.page(nil))
-	return oneAtATime(s.notForgedBy(mux))
+	return oneAtATime(s.notForgedBy(s.straight(mux)))
 }
 
 // page serves one pattern: it finds who is calling and whether they may do this
@@ -109,7 +109,7 @@ func (s *Server) page(methods map[string]route) http.Handler {
 		}
 		switch {
 		case methods == nil:
-			s.answer(r, failf(api.CodeNotFound, "there is no page %s; docs/api.md lists them", hr.URL.Path))
+			s.answer(r, noPage(hr.URL.Path))
 			return
 		case !ok:
 			w.Header().Set("Allow", allow)
@@ -133,6 +133,33 @@ func (s *Server) page(methods map[string]route) http.Handler {
 			}
 		}
 		s.answer(r, route.handle(r))
+	})
+}
+
+// noPage is said of a path that no page has.
+func noPage(path string) error {
+	switch _, name, ok := strings.Cut(path, "/commands/"); {
+	case !ok || !strings.HasPrefix(path, "/v1/"):
+		return failf(api.CodeNotFound, "there is no page %s; docs/api.md lists them", path)
+	case strings.Contains(name, "/"):
+		return failf(api.CodeBadRequest, "%s: a slash in the name of a command is written %%2F", path)
+	default:
+		return badCommand(name)
+	}
+}
+
+// straight refuses paths with . and .. in them, which lead to a page that nobody
+// has named. Escaped they are the name of something.
+func (s *Server) straight(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
+		path := hr.URL.EscapedPath()
+		for element := range strings.SplitSeq(path, "/") {
+			if element == "." || element == ".." {
+				s.answer(&request{w: w, Request: hr}, failf(api.CodeBadRequest, "%s: no page is reached by %s, and no command has that name", path, element))
+				return
+			}
+		}
+		next.ServeHTTP(w, hr)
 	})
 }
 

@@ -43,7 +43,11 @@ func targetPath(target string) string {
 }
 
 func commandPath(target, command string) string {
-	return targetPath(target) + "/commands/" + url.PathEscape(command)
+	name := url.PathEscape(command)
+	if command == "." || command == ".." { // not to be taken for the way to another page
+		name = strings.ReplaceAll(command, ".", "%2E")
+	}
+	return targetPath(target) + "/commands/" + name
 }
 
 // allPath is where every worker of target is asked.
