@@ -61,6 +61,8 @@ func TestProblems(t *testing.T) {
 		{"DELETE", "/v1/status", "", "", 405, api.CodeBadMethod, "takes GET"},
 		{"GET", "/v1/status?verbose=1", "", "", 400, api.CodeBadRequest, `no parameter "verbose"`},
 		{"GET", "/v1/health?min_ready=many", "", "", 400, api.CodeBadRequest, "number of workers"},
+		{"GET", "/v1/health/", "", "", 400, api.CodeBadRequest, "it is empty"},
+		{"GET", "/v1/events?target=", "", "", 400, api.CodeBadRequest, "it is empty"},
 		{"GET", "/v1/pools/db", "", "", 404, api.CodeNotFound, "the pools are web"},
 		{"GET", "/v1/workers/web/3", "", "", 404, api.CodeNotFound, "slots 1 to 2"},
 		{"GET", "/v1/workers/web/2%2377", "", "", 409, api.CodeStale, "web/2#1 is there"},

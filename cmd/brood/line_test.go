@@ -68,6 +68,7 @@ func TestLineCommands(t *testing.T) {
 		{"@web/2", `^error: bad_request: what is @web/2 to do.*\n$`},
 		{"health", `^ok: web 2/2 ready\n$`},
 		{"health web/2", `^ok: .*\n$`},
+		{"health ''", `^error: bad_request: bad target "": it is empty.*\n$`},
 		{"health nosuch", `^error: not_found: .*\n$`},
 		{"status", `^brood [^\n]+, pid \d+, up \S+, ok\n# pool +health .*\nweb +ok +2 +2 +1 +0\n# worker +state .*\nweb/1#1 +ready +\d+ .*\nweb/2#1 .*\n$`},
 		{"show pools", `^# pool .*\nweb .*\n$`},

@@ -251,11 +251,10 @@ func (c *lineConn) doHealth(r *lineRequest) (any, error) {
 	if err := r.take(0, 1); err != nil {
 		return nil, err
 	}
-	target := ""
-	if len(r.args) > 0 {
-		target = r.args[0]
+	if len(r.args) == 0 {
+		return c.s.doHealth(c.g.caller, 0)
 	}
-	return c.s.doHealth(c.g.caller, target, 0)
+	return c.s.doHealthOf(c.g.caller, r.args[0], 0)
 }
 
 func (c *lineConn) doStatus(r *lineRequest) (any, error) {

@@ -135,16 +135,17 @@ func (s *Server) doWorker(c *caller, t supervisor.Target) (out api.Worker, err e
 	return out, err
 }
 
-// doHealth judges all that the caller may see, or what the target names; an empty
-// one is all. minReady 0 is each pool's own.
-func (s *Server) doHealth(c *caller, target string, minReady int) (out api.Health, err error) {
-	if target == "" {
-		err = s.do(c, ask{verb: verbHealth, scope: scopeSeen}, func() error {
-			out = healthOf(s.seen(c, verbHealth), minReady)
-			return nil
-		})
-		return out, err
-	}
+// doHealth judges all that the caller may see. minReady 0 is each pool's own.
+func (s *Server) doHealth(c *caller, minReady int) (out api.Health, err error) {
+	err = s.do(c, ask{verb: verbHealth, scope: scopeSeen}, func() error {
+		out = healthOf(s.seen(c, verbHealth), minReady)
+		return nil
+	})
+	return out, err
+}
+
+// doHealthOf judges what target names.
+func (s *Server) doHealthOf(c *caller, target string, minReady int) (out api.Health, err error) {
 	t, err := supervisor.ParseTarget(target)
 	if err != nil {
 		return out, err
@@ -210,7 +211,15 @@ func answerOf[T any](r *request, do func(*caller, supervisor.Target) (T, error))
 	return answerWith(r, func(c *caller) (T, error) { return do(c, t) })
 }
 
-func (s *Server) health(r *request) error {
+func (s *Server) health(r *request) error { return r.health(s.doHealth) }
+
+func (s *Server) targetHealth(r *request) error {
+	return r.health(func(c *caller, minReady int) (api.Health, error) {
+		return s.doHealthOf(c, r.PathValue("target"), minReady)
+	})
+}
+
+func (r *request) health(do func(*caller, int) (api.Health, error)) error {
 	q, err := r.query("min_ready")
 	if err != nil {
 		return err
@@ -221,7 +230,7 @@ func (s *Server) health(r *request) error {
 			return failf(api.CodeBadRequest, "min_ready=%s: write a number of workers, 1 or more", text)
 		}
 	}
-	h, err := s.doHealth(r.caller, r.PathValue("target"), minReady)
+	h, err := do(r.caller, minReady)
 	if err != nil {
 		return err
 	}

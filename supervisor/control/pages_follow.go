@@ -105,7 +105,7 @@ func (s *Server) events(r *request) error {
 }
 
 func (r *request) eventQuery(q url.Values) (out eventQuery, err error) {
-	out.last, out.all = -1, q.Get("target") == ""
+	out.last, out.all = -1, !q.Has("target")
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		q.Set("since", id)
 		q.Del("last")

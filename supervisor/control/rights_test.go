@@ -126,7 +126,7 @@ func TestNamesOfOtherPools(t *testing.T) {
 		stream := h.server.doStream(ctx, c, target, "echo", ipc.Text("x"), false, func(api.Piece) error { return nil })
 		_, events := h.server.eventsFor(c, eventQuery{target: target})
 		_, logs := h.server.doLogs(c, target, false, 1)
-		_, health := h.server.doHealth(c, target.String(), 0)
+		_, health := h.server.doHealthOf(c, target.String(), 0)
 		for i, err := range []error{ping, order, call, stream, events, logs, health} {
 			if err == nil {
 				t.Fatalf("%v, %d: no error", target, i)

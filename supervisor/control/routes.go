@@ -44,7 +44,7 @@ func (s *Server) table() map[string]map[string]route {
 	}
 	return map[string]map[string]route{
 		"/v1/health":                                get(verbHealth, s.health),
-		"/v1/health/{target...}":                    get(verbHealth, s.health),
+		"/v1/health/{target...}":                    get(verbHealth, s.targetHealth),
 		"/v1/status":                                get(verbStatus, s.status),
 		"/v1/pools":                                 get(verbStatus, s.listPools),
 		"/v1/pools/{pool}":                          get(verbStatus, s.onePool),
