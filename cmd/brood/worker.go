@@ -121,13 +121,13 @@ func (b *bridge) start() error {
 	}
 	child := exec.Command(b.command[0], b.command[1:]...)
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
-	child.SysProcAttr = withParent(&syscall.SysProcAttr{}) // in this process's group, which the supervisor ends as one
-	if err := child.Start(); err != nil {
+	wait, err := startBound(child) // in this process's group, which the supervisor ends as one
+	if err != nil {
 		return fmt.Errorf("the program does not start: %w", err)
 	}
 	b.child = child
 	go func() {
-		child.Wait()
+		_ = wait() // ProcessState has it
 		close(b.ended)
 	}()
 	return nil
@@ -136,10 +136,10 @@ func (b *bridge) start() error {
 func (b *bridge) awaitReady(ctx context.Context, w *worker.Worker) {
 	for b.ready != "" && ctx.Err() == nil {
 		try := exec.CommandContext(ctx, "/bin/sh", "-c", b.ready)
-		try.SysProcAttr = withParent(&syscall.SysProcAttr{Setpgid: true})
+		try.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 		try.Cancel = func() error { return syscall.Kill(-try.Process.Pid, syscall.SIGKILL) }
 		try.WaitDelay = time.Second
-		if try.Run() == nil {
+		if wait, err := startBound(try); err == nil && wait() == nil {
 			break
 		}
 		select {

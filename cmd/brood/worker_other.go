@@ -2,6 +2,13 @@
 
 package main
 
-import "syscall"
+import "os/exec"
 
-func withParent(a *syscall.SysProcAttr) *syscall.SysProcAttr { return a }
+// startBound starts a process; here it does not die with this one. wait is
+// cmd.Wait.
+func startBound(cmd *exec.Cmd) (wait func() error, err error) {
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return cmd.Wait, nil
+}

@@ -36,7 +36,7 @@ func (p program) serve(ctx context.Context, r *worker.Request) (any, error) {
 	words := r.Args()
 	cmd := exec.Command("/bin/sh", append([]string{"-c", p.line + ` "$@"`, p.name}, words...)...)
 	cmd.Env = append(os.Environ(), "BROOD_COMMAND="+p.name)
-	cmd.SysProcAttr = withParent(&syscall.SysProcAttr{Setpgid: true})
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = programGrace
 	if words == nil {
 		cmd.Stdin = bytes.NewReader(r.Payload)
@@ -65,7 +65,8 @@ func (p program) serve(ctx context.Context, r *worker.Request) (any, error) {
 
 // runGroup runs cmd and ends its group with ctx: by SIGTERM, then SIGKILL.
 func runGroup(ctx context.Context, cmd *exec.Cmd) error {
-	if err := cmd.Start(); err != nil {
+	wait, err := startBound(cmd)
+	if err != nil {
 		return err
 	}
 	var mu sync.Mutex
@@ -84,7 +85,7 @@ func runGroup(ctx context.Context, cmd *exec.Cmd) error {
 		defer mu.Unlock()
 		kill = time.AfterFunc(programGrace, func() { signal(syscall.SIGKILL) })
 	})
-	err := cmd.Wait()
+	err = wait()
 	mu.Lock()
 	reaped = true
 	if kill != nil {
