@@ -15,6 +15,10 @@ import (
 // call.Payload is the handler's until it returns: what it keeps for longer it
 // copies. It may return it, or a part of it, as the answer. The answer's
 // payload belongs to the connection.
+//
+// The *Call of an inline handler is the connection's, which has the next call
+// in it as soon as the handler returns: it must not be kept, nor be left with a
+// goroutine that lives on.
 type Handler func(ctx context.Context, call *Call) (Message, error)
 
 // Call is a call from the peer.
