@@ -7,13 +7,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
 
 // read lists what the tests depend on. Reading it here makes `go test` forget a
 // cached result when one of these changes.
-var read = []string{"*.js", "*.cjs", "*.ts", "*.json", "lib/*", "test/*", "../../docs/vectors/*.json"}
+var read = []string{"*.js", "*.cjs", "*.ts", "*.cts", "*.json", "lib/*", "test/*", "../../docs/vectors/*.json"}
 
 func need(t *testing.T, program string) {
 	t.Helper()
@@ -82,7 +85,28 @@ func TestPack(t *testing.T) {
 			t.Errorf("%s: %q", kind, out)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(dir, "node_modules/brood-worker/index.d.ts")); err != nil {
-		t.Errorf("the types are not there: %v", err)
+	// The types are one file, which the other passes on, and name what there is.
+	types := func(name string) string {
+		b, err := os.ReadFile(filepath.Join(dir, "node_modules/brood-worker", name))
+		if err != nil {
+			t.Fatalf("the types are not there: %v", err)
+		}
+		return string(b)
+	}
+	if text := types("index.d.ts"); !strings.HasSuffix(text, "\nexport * from './index.cjs';\n") || strings.Count(text, "\n") != 2 {
+		t.Errorf("index.d.ts has types of its own:\n%s", text)
+	}
+	var typed []string
+	for _, m := range regexp.MustCompile(`(?m)^export (?:class|function|const) (\w+)`).FindAllStringSubmatch(types("index.d.cts"), -1) {
+		typed = append(typed, m[1])
+	}
+	slices.Sort(typed)
+	for kind, script := range map[string]string{
+		"commonjs": `console.log(Object.keys(require('brood-worker')).sort().join(' '))`,
+		"module":   `import * as all from 'brood-worker'; console.log(Object.keys(all).sort().join(' '))`,
+	} {
+		if out := run("node", "--input-type="+kind, "-e", script); out != strings.Join(typed, " ")+"\n" {
+			t.Errorf("%s has %s, and types of %v", kind, out, typed)
+		}
 	}
 }
