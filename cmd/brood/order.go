@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,31 +13,41 @@ import (
 	"example.com/brood/supervisor/control/client"
 )
 
-// orderCommand is start, stop or restart.
-func orderCommand(g *globals, verb, short string) *cobra.Command {
+// giving is what an order does: it is given the client, and as long as --wait says.
+type giving func(ctx context.Context, c *client.Client, out output, args []string) error
+
+// orders has cmd give an order, with the flags of all such: -o and --wait.
+func (g *globals) orders(cmd *cobra.Command, until string, give giving) *cobra.Command {
 	var out output
 	var wait time.Duration
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
+		if err := out.check(); err != nil {
+			return err
+		}
+		c, ctx, cancel, err := g.dialWait(wait)
+		if err != nil {
+			return err
+		}
+		defer cancel()
+		return give(ctx, c, out, args)
+	}
+	out.flag(cmd)
+	waitFlag(cmd, &wait, until)
+	return cmd
+}
+
+// orderCommand is start, stop or restart.
+func orderCommand(g *globals, verb, short string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   verb + " TARGET",
 		Short: short,
 		Args:  targets(1, 1, "brood "+verb+" web/2"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			c, ctx, cancel, err := g.dialWait(wait)
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			results, err := c.Order(ctx, verb, args[0])
-			return out.results(cmd.OutOrStdout(), results, err)
-		},
 	}
-	out.flag(cmd)
-	waitFlag(cmd, &wait, "it is done")
 	completeTargets(g, cmd)
-	return cmd
+	return g.orders(cmd, "it is done", func(ctx context.Context, c *client.Client, out output, args []string) error {
+		results, err := c.Order(ctx, verb, args[0])
+		return out.results(cmd.OutOrStdout(), results, err)
+	})
 }
 
 // results prints what became of each slot, and hands the error on.
@@ -74,32 +85,20 @@ func printResults(w io.Writer, results []api.Result) {
 }
 
 func shutdownCommand(g *globals) *cobra.Command {
-	var out output
-	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:               "shutdown",
 		Short:             "Stop every worker and the supervisor",
 		Args:              exactArgs(0, "brood shutdown"),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			c, ctx, cancel, err := g.dialWait(wait)
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			if err = c.Shutdown(ctx); errors.Is(err, client.ErrBrokeOff) {
-				err = nil // it has gone
-			}
-			if err == nil && out.json() {
-				return printJSON(cmd.OutOrStdout(), api.Results{Results: []api.Result{}})
-			}
-			return err
-		},
 	}
-	out.flag(cmd)
-	waitFlag(cmd, &wait, "no worker is left")
-	return cmd
+	return g.orders(cmd, "no worker is left", func(ctx context.Context, c *client.Client, out output, _ []string) error {
+		err := c.Shutdown(ctx)
+		if errors.Is(err, client.ErrBrokeOff) {
+			err = nil // it has gone
+		}
+		if err == nil && out.json() {
+			return printJSON(cmd.OutOrStdout(), api.Results{Results: []api.Result{}})
+		}
+		return err
+	})
 }

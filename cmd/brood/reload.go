@@ -1,12 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,79 +15,53 @@ import (
 )
 
 func scaleCommand(g *globals) *cobra.Command {
-	var out output
-	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "scale POOL N",
 		Short: "Give a pool another number of workers",
 		Args:  targets(2, 2, "brood scale web 8"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			pool := strings.TrimSuffix(strings.TrimPrefix(args[0], "@"), "/*")
-			if client.NamesSlot(args[0]) || pool == "*" {
-				return usagef("%s is no pool; write `brood scale web 8`", args[0])
-			}
-			n, err := strconv.Atoi(args[1])
-			if err != nil || n < 1 {
-				return usagef("%q workers: write a number of 1 or more; to have none, stop the pool", args[1])
-			}
-			c, ctx, cancel, err := g.dialWait(wait)
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			results, err := c.Scale(ctx, pool, n)
-			if err == nil && len(results) == 0 && !out.json() {
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s unchanged: %d workers\n", pool, n)
-				return err
-			}
-			return out.results(cmd.OutOrStdout(), results, err)
-		},
 	}
-	out.flag(cmd)
-	waitFlag(cmd, &wait, "it is done")
 	completePools(g, cmd)
-	return cmd
+	return g.orders(cmd, "it is done", func(ctx context.Context, c *client.Client, out output, args []string) error {
+		pool := strings.TrimSuffix(strings.TrimPrefix(args[0], "@"), "/*")
+		if client.NamesSlot(args[0]) || pool == "*" {
+			return usagef("%s is no pool; write `brood scale web 8`", args[0])
+		}
+		n, err := strconv.Atoi(args[1])
+		if err != nil || n < 1 {
+			return usagef("%q workers: write a number of 1 or more; to have none, stop the pool", args[1])
+		}
+		results, err := c.Scale(ctx, pool, n)
+		if err == nil && len(results) == 0 && !out.json() {
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s unchanged: %d workers\n", pool, n)
+			return err
+		}
+		return out.results(cmd.OutOrStdout(), results, err)
+	})
 }
 
 func reloadCommand(g *globals) *cobra.Command {
-	var out output
-	var wait time.Duration
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use:               "reload",
 		Short:             "Read the configuration again, and touch only what has changed",
 		Args:              exactArgs(0, "brood reload"),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			c, ctx, cancel, err := g.dialWait(wait)
-			if err != nil {
-				return err
-			}
-			defer cancel()
-			changes, err := c.Reload(ctx, dryRun)
-			if changes == nil {
-				return err
-			}
-			if out.json() {
-				if perr := printJSON(cmd.OutOrStdout(), api.Reload{DryRun: dryRun, Changes: changes}); perr != nil {
-					return perr
-				}
-				return err
-			}
-			printChanges(cmd.OutOrStdout(), changes)
-			return err
-		},
 	}
-	out.flag(cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
-	waitFlag(cmd, &wait, "it is done")
-	return cmd
+	return g.orders(cmd, "it is done", func(ctx context.Context, c *client.Client, out output, _ []string) error {
+		changes, err := c.Reload(ctx, dryRun)
+		if changes == nil {
+			return err
+		}
+		if out.json() {
+			if perr := printJSON(cmd.OutOrStdout(), api.Reload{DryRun: dryRun, Changes: changes}); perr != nil {
+				return perr
+			}
+			return err
+		}
+		printChanges(cmd.OutOrStdout(), changes)
+		return err
+	})
 }
 
 // changeText says in words what each kind of change does.
