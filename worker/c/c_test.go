@@ -17,29 +17,16 @@ import (
 
 	"example.com/brood/docs/vectors"
 	"example.com/brood/ipc"
+	"example.com/brood/worker/internal/foreign"
 )
-
-func need(t *testing.T, programs ...string) {
-	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
-			t.Skipf("%s is not installed", p)
-		}
-	}
-}
 
 var strict = []string{"-std=c99", "-Wall", "-Wextra", "-Werror", "-Wpedantic", "-Wshadow", "-g", "-O1"}
 
-// build compiles the tests. Reading what they are made of makes `go test` forget
-// a cached result when it changes.
+// build compiles the tests.
 func build(t *testing.T, flags ...string) string {
 	t.Helper()
-	need(t, "gcc")
-	for _, path := range []string{"brood.h", "testdata/test.c", "../../examples/c/worker.c"} {
-		if _, err := os.ReadFile(path); err != nil {
-			t.Fatal(err)
-		}
-	}
+	foreign.Need(t, "gcc")
+	foreign.Reads(t, "brood.h", "testdata/test.c", "../../examples/c/worker.c")
 	out := filepath.Join(t.TempDir(), "test")
 	run(t, exec.Command("gcc", append(append(strict, flags...), "-o", out, "testdata/test.c")...))
 	return out
@@ -66,13 +53,13 @@ func TestAPI(t *testing.T) {
 }
 
 func TestValgrind(t *testing.T) {
-	need(t, "valgrind")
+	foreign.Need(t, "valgrind")
 	run(t, exec.Command("valgrind", "-q", "--error-exitcode=9", "--leak-check=full", "--track-fds=no", build(t), "api"))
 }
 
 // As C of other years, and as C++, with and without the implementation.
 func TestCompilers(t *testing.T) {
-	need(t, "gcc", "g++")
+	foreign.Need(t, "gcc", "g++")
 	dir := t.TempDir()
 	for name, define := range map[string]string{"all": "#define BROOD_IMPLEMENTATION\n", "header": ""} {
 		for ext, compilers := range map[string][][]string{

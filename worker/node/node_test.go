@@ -2,7 +2,6 @@
 package node_test
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -12,50 +11,20 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/brood/worker/internal/foreign"
 )
 
-// read lists what the tests depend on. Reading it here makes `go test` forget a
-// cached result when one of these changes.
-var read = []string{"*.js", "*.cjs", "*.ts", "*.cts", "*.json", "lib/*", "test/*", "../../docs/vectors/*.json"}
-
-func need(t *testing.T, program string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err != nil {
-		t.Skipf("%s is not installed", program)
-	}
-}
-
 func TestNode(t *testing.T) {
-	need(t, "node")
-	for _, pattern := range read {
-		paths, err := filepath.Glob(pattern)
-		if err != nil || len(paths) == 0 {
-			t.Fatalf("%s: nothing there, %v", pattern, err)
-		}
-		for _, path := range paths {
-			if _, err := os.ReadFile(path); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "--test", "test/")
-	cmd.WaitDelay = 5 * time.Second
-	out, err := cmd.CombinedOutput()
-	if ctx.Err() != nil {
-		t.Fatalf("the tests did not end in time:\n%s", out)
-	}
-	if err != nil || !bytes.Contains(out, []byte("session ping")) {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	foreign.Need(t, "node")
+	foreign.Reads(t, "*.js", "*.cjs", "*.ts", "*.cts", "*.json", "lib/*", "test/*", "../../docs/vectors/*.json")
+	foreign.Run(t, "session ping", "node", "--test", "test/")
 }
 
 // TestPack: what npm makes of it works where it is installed, both ways, without
 // a network.
 func TestPack(t *testing.T) {
-	need(t, "node")
-	need(t, "npm")
+	foreign.Need(t, "node", "npm")
 	dir := t.TempDir()
 	run := func(program string, args ...string) string {
 		t.Helper()
