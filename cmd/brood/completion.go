@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/brood/cmd/brood/internal/show"
 	"example.com/brood/cmd/brood/internal/term"
 	"example.com/brood/supervisor"
 	"example.com/brood/supervisor/control/api"
@@ -91,7 +92,7 @@ func (g *globals) targets() (all []cobra.Completion) {
 	for _, p := range g.live().Pools {
 		all = append(all, completion(p.Name, fmt.Sprintf("pool, %d of %d ready", p.Ready, p.Workers)))
 		for _, x := range p.Slots {
-			all = append(all, completion(x.Target, stateText(x)))
+			all = append(all, completion(x.Target, show.State(x)))
 		}
 	}
 	return all

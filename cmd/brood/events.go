@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/brood/cmd/brood/internal/show"
 	"example.com/brood/cmd/brood/internal/term"
 	"example.com/brood/supervisor/control/api"
 	"example.com/brood/supervisor/control/client"
@@ -198,7 +199,7 @@ func (e *eventReader) print(ev api.Event) error {
 		style = term.Green
 	case "state":
 		word, _, _ := strings.Cut(ev.Text, " ")
-		style = stateStyle(strings.TrimRight(word, ":,"))
+		style = show.StateStyle(strings.TrimRight(word, ":,"))
 	}
 	kind := e.out.Paint(style, ev.Kind) + " "
 	if strings.HasPrefix(ev.Text, ev.Kind+" ") { // "exit code 1"

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/brood/cmd/brood/internal/show"
 	"example.com/brood/cmd/brood/internal/term"
 	"example.com/brood/supervisor/control/api"
 	"example.com/brood/supervisor/control/client"
@@ -105,7 +106,7 @@ func (s *statusFlags) look(ctx context.Context, c *client.Client, target string)
 func printStatus(o term.Out, st api.Status) error {
 	var all []api.Worker
 	for _, p := range st.Pools {
-		line := fmt.Sprintf("%s: %d of %d ready, %s", p.Name, p.Ready, p.Workers, o.Paint(healthStyle(p.Health), p.Health))
+		line := fmt.Sprintf("%s: %d of %d ready, %s", p.Name, p.Ready, p.Workers, o.Paint(show.HealthStyle(p.Health), p.Health))
 		if p.Queued > 0 {
 			line += fmt.Sprintf(", %d commands wait", p.Queued)
 		}
@@ -120,21 +121,11 @@ func printStatus(o term.Out, st api.Status) error {
 	return o.Table(statusColumns, statusRows(all))
 }
 
-func healthStyle(health string) term.Style {
-	switch health {
-	case "ok":
-		return term.Green
-	case "degraded":
-		return term.Yellow
-	}
-	return term.Alarm
-}
-
 // statusColumns are those of the table, most people's before others'. The note
 // gives way in length first: `brood status web/2` has it whole.
 var statusColumns = []term.Column{
 	{Title: "WORKER"},
-	{Title: "STATE", Style: stateStyle},
+	{Title: "STATE", Style: show.StateStyle},
 	{Title: "UPTIME", Rank: 1, Right: true},
 	{Title: "RESTARTS", Rank: 2, Right: true},
 	{Title: "RSS", Rank: 3, Right: true},
@@ -152,10 +143,10 @@ func statusRows(workers []api.Worker) [][]string {
 	for i, x := range workers {
 		up := x.PID != 0
 		rows[i] = []string{
-			fmt.Sprintf("%s#%d", x.Target, x.Generation), stateText(x),
-			orDash(up, ago(ms(x.UptimeMS))), strconv.Itoa(x.Restarts), orDash(x.RSSBytes > 0, term.Size(x.RSSBytes)),
-			orDash(x.SDK != "", x.Inflight), orDash(up, x.PID), orDash(x.SDK != "" || x.Served > 0, x.Served),
-			orDash(x.PingUS > 0, time.Duration(x.PingUS)*time.Microsecond), orDash(x.CPUMS > 0, ago(ms(x.CPUMS))),
+			fmt.Sprintf("%s#%d", x.Target, x.Generation), show.State(x),
+			show.OrDash(up, ago(ms(x.UptimeMS))), strconv.Itoa(x.Restarts), show.OrDash(x.RSSBytes > 0, term.Size(x.RSSBytes)),
+			show.OrDash(x.SDK != "", x.Inflight), show.OrDash(up, x.PID), show.OrDash(x.SDK != "" || x.Served > 0, x.Served),
+			show.OrDash(x.PingUS > 0, time.Duration(x.PingUS)*time.Microsecond), show.OrDash(x.CPUMS > 0, ago(ms(x.CPUMS))),
 			lastExit(x), printable(note(x)),
 		}
 	}
@@ -198,33 +189,6 @@ func shortAgo(d time.Duration) string {
 	return fmt.Sprintf("%dd", int(d.Hours())/24)
 }
 
-func orDash(ok bool, v any) string {
-	if !ok {
-		return "-"
-	}
-	return fmt.Sprint(v)
-}
-
-// stateText is the state, or what is worse.
-func stateText(x api.Worker) string {
-	if x.Responsive != nil && !*x.Responsive {
-		return "hung"
-	}
-	return x.State
-}
-
-func stateStyle(state string) term.Style {
-	switch state {
-	case "ready":
-		return term.Green
-	case "starting", "stopping", "backoff":
-		return term.Yellow
-	case "failed", "hung":
-		return term.Alarm
-	}
-	return term.Dim
-}
-
 // note is the one thing worth knowing beside the numbers.
 func note(x api.Worker) string {
 	switch {
@@ -252,7 +216,7 @@ func printWorker(o term.Out, x api.Worker) error {
 		fmt.Fprintf(&b, "%s %s\n", o.Paint(term.Dim, term.Pad(name, 9)), text)
 	}
 	row("worker", "%s#%d", x.Target, x.Generation)
-	fmt.Fprintf(&b, "%s %s, wanted %s\n", o.Paint(term.Dim, "state    "), o.Paint(stateStyle(stateText(x)), stateText(x)), x.Want)
+	fmt.Fprintf(&b, "%s %s, wanted %s\n", o.Paint(term.Dim, "state    "), o.Paint(show.StateStyle(show.State(x)), show.State(x)), x.Want)
 	if x.Reason != "" {
 		row("reason", "%s", x.Reason)
 	}
@@ -264,7 +228,7 @@ func printWorker(o term.Out, x api.Worker) error {
 	}
 	if x.PID != 0 {
 		row("pid", "%d, up %s", x.PID, ago(ms(x.UptimeMS)))
-		row("speaks", "%s", orDash(x.SDK != "", x.SDK))
+		row("speaks", "%s", show.OrDash(x.SDK != "", x.SDK))
 		row("busy", "%d commands, %d served", x.Inflight, x.Served)
 	}
 	if x.RSSBytes > 0 {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/brood/cmd/brood/internal/show"
 	"example.com/brood/supervisor/control/api"
 )
 
@@ -90,14 +91,7 @@ var orders = []order{
 
 // worry is how much a state asks to be looked at.
 func worry(w api.Worker) int {
-	return slices.Index([]string{"done", "ready", "stopped", "stopping", "starting", "backoff", "failed", "hung"}, state(w))
-}
-
-func state(w api.Worker) string {
-	if w.Responsive != nil && !*w.Responsive {
-		return "hung"
-	}
-	return w.State
+	return slices.Index([]string{"done", "ready", "stopped", "stopping", "starting", "backoff", "failed", "hung"}, show.State(w))
 }
 
 // rows are the workers that are shown, in their order.
@@ -106,7 +100,7 @@ func (m *model) rows() []api.Worker {
 	filter := strings.ToLower(m.filter)
 	for _, p := range m.st.Pools {
 		for _, w := range p.Slots {
-			if filter == "" || strings.Contains(strings.ToLower(w.Target+" "+state(w)+" "+w.Reason+" "+w.Status), filter) {
+			if filter == "" || strings.Contains(strings.ToLower(w.Target+" "+show.State(w)+" "+w.Reason+" "+w.Status), filter) {
 				all = append(all, w)
 			}
 		}

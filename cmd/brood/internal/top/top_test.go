@@ -170,6 +170,17 @@ func TestScreen(t *testing.T) {
 	}
 }
 
+// TestAlarm: what is critical stands out.
+func TestAlarm(t *testing.T) {
+	m := view(t, &fake{})
+	m.cfg.Color = true
+	for _, want := range []string{"\x1b[1;31mweb 2/4 critical", "\x1b[1;31mhung", "\x1b[1;31mfailed"} {
+		if text := screen(m); !strings.Contains(text, want) {
+			t.Errorf("no %q in %q", want, text)
+		}
+	}
+}
+
 func TestHistory(t *testing.T) {
 	h := &history{}
 	at := time.Unix(0, 0)

@@ -7,6 +7,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"example.com/brood/cmd/brood/internal/show"
 	"example.com/brood/cmd/brood/internal/term"
 	"example.com/brood/supervisor/control/api"
 )
@@ -95,25 +96,9 @@ func (m *model) head() []string {
 			pools = append(pools, "…")
 			break
 		}
-		pools = append(pools, m.paint(healthStyle(p.Health), term.Cut(text, m.width)))
+		pools = append(pools, m.paint(show.HealthStyle(p.Health), term.Cut(text, m.width)))
 	}
 	return []string{first, strings.Join(pools, " │ ")}
-}
-
-func healthStyle(health string) term.Style {
-	return map[string]term.Style{"ok": term.Green, "degraded": term.Yellow}[health]
-}
-
-func stateStyle(s string) term.Style {
-	switch s {
-	case "ready":
-		return term.Green
-	case "starting", "stopping", "backoff":
-		return term.Yellow
-	case "failed", "hung":
-		return term.Alarm
-	}
-	return term.Dim
 }
 
 // column is one of the table's. least is the width of the screen from which on
@@ -129,23 +114,23 @@ type column struct {
 
 var columns = []column{
 	{title: "WORKER", width: 12, text: func(_ *model, w api.Worker, _ int) string { return fmt.Sprintf("%s#%d", w.Target, w.Generation) }},
-	{title: "STATE", width: 8, text: func(_ *model, w api.Worker, _ int) string { return state(w) },
-		style: func(w api.Worker) term.Style { return stateStyle(state(w)) }},
+	{title: "STATE", width: 8, text: func(_ *model, w api.Worker, _ int) string { return show.State(w) },
+		style: func(w api.Worker) term.Style { return show.StateStyle(show.State(w)) }},
 	{title: "UPTIME", width: 6, right: true, least: 40, text: func(_ *model, w api.Worker, _ int) string {
-		return dash(w.PID != 0, term.Ago(time.Duration(w.UptimeMS)*time.Millisecond))
+		return show.OrDash(w.PID != 0, term.Ago(time.Duration(w.UptimeMS)*time.Millisecond))
 	}},
 	{title: "RST", width: 3, right: true, least: 48, text: func(_ *model, w api.Worker, _ int) string { return fmt.Sprint(w.Restarts) }},
-	{title: "PID", width: 7, right: true, least: 96, text: func(_ *model, w api.Worker, _ int) string { return dash(w.PID != 0, w.PID) }},
-	{title: "RSS", width: 6, right: true, least: 56, text: func(_ *model, w api.Worker, _ int) string { return dash(w.RSSBytes > 0, term.Size(w.RSSBytes)) }},
+	{title: "PID", width: 7, right: true, least: 96, text: func(_ *model, w api.Worker, _ int) string { return show.OrDash(w.PID != 0, w.PID) }},
+	{title: "RSS", width: 6, right: true, least: 56, text: func(_ *model, w api.Worker, _ int) string { return show.OrDash(w.RSSBytes > 0, term.Size(w.RSSBytes)) }},
 	{title: "", width: 10, least: 68, text: func(m *model, w api.Worker, width int) string {
 		if w.RSSBytes == 0 {
 			return ""
 		}
 		return blocks(m.history[w.Target].rss, width, false)
 	}, style: func(api.Worker) term.Style { return term.Cyan }},
-	{title: "BUSY", width: 4, right: true, least: 62, text: func(_ *model, w api.Worker, _ int) string { return dash(w.SDK != "", w.Inflight) }},
+	{title: "BUSY", width: 4, right: true, least: 62, text: func(_ *model, w api.Worker, _ int) string { return show.OrDash(w.SDK != "", w.Inflight) }},
 	{title: "CMD/S", width: 6, right: true, least: 70, text: func(m *model, w api.Worker, _ int) string {
-		return dash(w.SDK != "" || w.Served > 0, rate(m.history[w.Target].perSecond()))
+		return show.OrDash(w.SDK != "" || w.Served > 0, rate(m.history[w.Target].perSecond()))
 	}},
 	{title: "", width: 10, least: 80, text: func(m *model, w api.Worker, width int) string {
 		if h := m.history[w.Target]; w.SDK != "" || w.Served > 0 {
@@ -155,7 +140,7 @@ var columns = []column{
 	}, style: func(api.Worker) term.Style { return term.Purple }},
 	{title: "SERVED", width: 9, right: true, least: 110, text: func(_ *model, w api.Worker, _ int) string { return fmt.Sprint(w.Served) }},
 	{title: "PING", width: 8, right: true, least: 122, text: func(_ *model, w api.Worker, _ int) string {
-		return dash(w.PingUS > 0, time.Duration(w.PingUS)*time.Microsecond)
+		return show.OrDash(w.PingUS > 0, time.Duration(w.PingUS)*time.Microsecond)
 	}},
 }
 
@@ -243,7 +228,7 @@ func (m *model) note() string {
 		parts = append(parts, text)
 	}
 	if len(parts) == 1 {
-		parts = append(parts, fmt.Sprintf("pid %d, %s", w.PID, dash(w.SDK != "", w.SDK)))
+		parts = append(parts, fmt.Sprintf("pid %d, %s", w.PID, show.OrDash(w.SDK != "", w.SDK)))
 	}
 	return m.paint(term.Dim, term.Cut(term.Printable(strings.Join(parts, ": ")), m.width))
 }
@@ -305,13 +290,6 @@ func (m *model) helpLines() []string {
 	}
 	return append(lines, "", "  RST is restarts, BUSY commands at work, CMD/S how many end in a second.", "",
 		m.paint(term.Dim, "  any key goes back"))
-}
-
-func dash(ok bool, v any) string {
-	if !ok {
-		return "-"
-	}
-	return fmt.Sprint(v)
 }
 
 // rate is a number a second in 6 columns.
