@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/brood/ipc"
 	"example.com/brood/worker"
 )
 
@@ -20,7 +21,8 @@ type Stats struct {
 	PID      int   `json:"pid"`
 }
 
-// Register gives w the commands echo, sleep, fail, pid, stats, count and work.
+// Register gives w the commands echo, sleep, fail, pid, stats, count and work, and
+// those by which a worker does more than answer: fds, ask, status and retire.
 func Register(w *worker.Worker) {
 	var calls atomic.Int64
 	started := time.Now()
@@ -52,6 +54,25 @@ func Register(w *worker.Worker) {
 	})
 	handle("count", "N [DURATION]: the numbers from 1 to N as they come, one each DURATION", count)
 	handle("work", "DURATION: be at it that long, and tell how far it is", work)
+	handle("fds", "hand the descriptors that came back, in their order", func(_ context.Context, r *worker.Request) (any, error) {
+		m, err := ipc.JSON(len(r.Files))
+		m.Files = r.Files // which are closed when they are sent
+		return m, err
+	})
+	handle("ask", "TEXT: what the supervisor's own command echo answers", func(ctx context.Context, r *worker.Request) (any, error) {
+		m, err := w.Call(ctx, "echo", strings.Join(r.Args(), " "))
+		return string(m.Plain()), err
+	})
+	handle("status", "TEXT: set the worker's status line", func(_ context.Context, r *worker.Request) (any, error) {
+		return nil, w.Status(strings.Join(r.Args(), " "))
+	})
+	handle("retire", "[REASON]: ask to be replaced", func(_ context.Context, r *worker.Request) (any, error) {
+		reason := strings.Join(r.Args(), " ")
+		if reason == "" {
+			reason = "asked"
+		}
+		return nil, w.Retire(reason)
+	})
 }
 
 // count streams its answer: each number is sent when its time has come.
