@@ -15,15 +15,20 @@ import (
 // ownHeaders are between status line and text of such an answer, and of no other.
 var ownHeaders = []byte("\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n")
 
-// Write sends b, or the problem that it is the text of.
-func (g *guest) Write(b []byte) (int, error) {
+// Write sends b, or the problem that it is the text of. When Read has told net/http
+// to let go there is nothing to be said: of a request line that has come in part
+// it says that it is malformed.
+func (w *webConn) Write(b []byte) (int, error) {
+	if w.over.Load() != webOpen {
+		return len(b), nil
+	}
 	if p := problemInstead(b); p != nil {
-		if _, err := g.UnixConn.Write(p); err != nil {
+		if _, err := w.UnixConn.Write(p); err != nil {
 			return 0, err
 		}
 		return len(b), nil
 	}
-	return g.UnixConn.Write(b)
+	return w.UnixConn.Write(b)
 }
 
 // problemInstead is nil for what is no refusal of net/http's own.

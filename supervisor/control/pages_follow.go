@@ -43,6 +43,7 @@ func (r *request) open(contentType string) {
 		return
 	}
 	r.wrote = true
+	r.hurry()
 	h := r.w.Header()
 	h.Set("Content-Type", contentType)
 	h.Set("X-Content-Type-Options", "nosniff")

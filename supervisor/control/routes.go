@@ -32,6 +32,7 @@ type request struct {
 	verb   verb
 	caller *caller
 	wrote  bool // the status line has gone out
+	whole  bool // the body was read to its end
 }
 
 // table is every page. {target...} is one or two path elements.
@@ -201,6 +202,7 @@ func (r *request) send(status int, contentType string, body []byte) error {
 
 func (r *request) sendWith(cache string, status int, contentType string, body []byte) error {
 	r.wrote = true
+	r.hurry()
 	_ = http.NewResponseController(r.w).SetWriteDeadline(time.Now().Add(answerTime))
 	h := r.w.Header()
 	h.Set("Content-Type", contentType)
@@ -210,6 +212,15 @@ func (r *request) sendWith(cache string, status int, contentType string, body []
 	r.w.WriteHeader(status)
 	_, _ = r.w.Write(body) // the client has gone, which it knows
 	return nil
+}
+
+// hurry is called before the status line goes out, as net/http first reads what is
+// left of a body that nobody wanted: a client that does not send it does not wait
+// for ever, nor does who waits for the client.
+func (r *request) hurry() {
+	if r.Body != http.NoBody && !r.whole {
+		_ = http.NewResponseController(r.w).SetReadDeadline(time.Now().Add(lingerTime))
+	}
 }
 
 // mustJSON encodes this package's own types, and ends in a newline for people.
@@ -238,6 +249,7 @@ func (r *request) readBody() ([]byte, error) {
 	if err != nil {
 		return nil, failf(api.CodeBadRequest, "the body did not come whole within %v: %v", bodyTime, err)
 	}
+	r.whole = true
 	return body, nil
 }
 

@@ -190,14 +190,7 @@ func deliver(t testing.TB, out *handover.Out, p parcel) (*handover.In, parcel) {
 
 // vanish closes what a program that is replaced had open, without a word to anybody.
 func vanish(s *Server, l net.Listener) {
-	own := l.(*Listener)
-	close(own.done)
-	<-own.watched
-	for _, in := range own.inletsOpen() {
-		in.stop()
-	}
-	own.inlets.Wait()
-	own.seat.abandon()
+	vanishDoor(l)
 	s.house.mu.Lock()
 	strangers := s.house.door
 	s.house.mu.Unlock()
@@ -207,6 +200,22 @@ func vanish(s *Server, l net.Listener) {
 	s.house.close(true)
 	s.http.Close()
 	s.audit.close()
+}
+
+func vanishDoor(l net.Listener) {
+	own, ok := l.(*Listener)
+	if !ok {
+		l.Close() // of a socket that was passed nothing is given up
+		return
+	}
+	own.closing = func() error { return nil }
+	close(own.done)
+	<-own.watched
+	for _, in := range own.inletsOpen() {
+		in.stop()
+	}
+	own.inlets.Wait()
+	own.seat.abandon()
 }
 
 // client is an HTTP client with one connection that it keeps.

@@ -20,7 +20,7 @@ import (
 
 // webConn is a guest as net/http sees it. A guest that comes back to net/http is
 // another webConn. But for over, it belongs to who reads, which net/http has be one
-// at a time.
+// at a time. When Read has been errHeld once it is never anything else.
 type webConn struct {
 	*guest
 	ahead   []byte // off the socket, and not given yet
@@ -44,6 +44,8 @@ var _ net.Conn = (*webConn)(nil)
 // hold is on.
 func (w *webConn) Read(b []byte) (int, error) {
 	switch {
+	case w.over.Load() != webOpen:
+		return 0, errHeld
 	case len(b) == 1 && len(w.header) == 0 && w.body == 0:
 		// It is net/http looking out for a client that hangs up: a header begins with
 		// more room, and so does any part of a chunked body.
