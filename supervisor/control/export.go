@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"sync"
 	"syscall"
 	"time"
 
@@ -68,7 +67,7 @@ func (s *Server) Export(out *handover.Out) (Saved, error) {
 			err = errors.Join(err, saved.add(out, d.guest.UnixConn, d.guest.caller.door, d.said))
 		}
 	}
-	for _, a := range h.door {
+	for _, a := range slices.Concat(h.door, h.heirs) {
 		err = errors.Join(err, saved.add(out, a.conn, a.door, a.said))
 	}
 	return saved, err
@@ -130,14 +129,8 @@ func (s *Server) owe(c *caller, is said) (paid func(), err error) {
 	}, nil
 }
 
-// heirs are guests of the program before. They are let in when the socket is served
-// that they came in by.
-type heirs struct {
-	mu  sync.Mutex
-	all []arrival
-}
-
-// inherit takes what the program before has saved.
+// inherit takes what the program before has saved. Its guests are let in when the
+// socket is served that they came in by.
 func (s *Server) inherit(saved *Saved, in *handover.In) {
 	for _, g := range saved.Guests {
 		c, err := adoptConn(in, g.FD)
@@ -145,7 +138,7 @@ func (s *Server) inherit(saved *Saved, in *handover.In) {
 			s.cfg.Log.Warn("a client of the control socket can't be taken over", "socket", g.Door, "error", err)
 			continue
 		}
-		s.heirs.all = append(s.heirs.all, arrival{conn: c, door: g.Door, said: g.Said})
+		s.house.heirs = append(s.house.heirs, arrival{conn: c, door: g.Door, said: g.Said})
 	}
 }
 
@@ -175,9 +168,10 @@ func adoptConn(in *handover.In, n int) (*net.UnixConn, error) {
 // anew, and what they may do. Who came by one that is not served any more is hung
 // up on, but given the answer that is owed.
 func (s *Server) letInHeirs(door string) {
-	s.heirs.mu.Lock()
+	h := s.house
+	h.mu.Lock()
 	var mine, others []arrival
-	for _, a := range s.heirs.all {
+	for _, a := range h.heirs {
 		switch {
 		case a.door == door:
 			mine = append(mine, a)
@@ -190,10 +184,16 @@ func (s *Server) letInHeirs(door string) {
 			a.conn.Close()
 		}
 	}
-	s.heirs.all = others
-	s.heirs.mu.Unlock()
+	h.heirs = others
+	if h.isHeld() {
+		h.door = append(h.door, mine...)
+		mine = nil
+	}
+	h.entering += len(mine) // at once, so that no hold overlooks who is still to come
+	h.mu.Unlock()
 	for _, a := range mine {
-		s.welcome(a)
+		s.place(a)
+		h.entered()
 	}
 }
 
@@ -206,12 +206,13 @@ func (s *Server) knows(door string) bool {
 
 // disinherit hangs up on those who were not let in.
 func (s *Server) disinherit() {
-	s.heirs.mu.Lock()
-	defer s.heirs.mu.Unlock()
-	for _, a := range s.heirs.all {
+	h := s.house
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, a := range h.heirs {
 		a.conn.Close()
 	}
-	s.heirs.all = nil
+	h.heirs = nil
 }
 
 // upgraded is the answer that is owed, and leaves the audit line.

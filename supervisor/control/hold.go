@@ -93,6 +93,7 @@ type gate struct {
 	follows  int
 	ending   bool      // who follows is to end
 	door     []arrival // came while held
+	heirs    []arrival // guests of the program before whose socket is not served yet
 }
 
 // arrival is a connection that has just come, or comes from the program before.

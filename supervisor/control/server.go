@@ -67,7 +67,6 @@ type Server struct {
 
 	holding atomic.Bool // Hold was called, and Release not yet
 	debts   []*debt     // to who has asked for the upgrade; guarded by house.mu
-	heirs   heirs
 
 	receivers sync.WaitGroup // every goroutine of this server but those of s.http
 	crew      chan *guest    // to those of them who are free

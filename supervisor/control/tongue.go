@@ -48,12 +48,16 @@ func (s *Server) letIn(c net.Conn, door string) {
 	s.welcome(arrival{conn: uc, door: door})
 }
 
-// welcome finds a place for who has come, and has it attended to.
+// welcome lets in who has come, unless a hold is on.
 func (s *Server) welcome(a arrival) {
-	if !s.house.enter(a) {
-		return
+	if s.house.enter(a) {
+		s.place(a)
+		s.house.entered()
 	}
-	defer s.house.entered()
+}
+
+// place finds a place for who has come, and has it attended to.
+func (s *Server) place(a arrival) {
 	g, err := newGuest(a.conn, s.house, a.door)
 	if err != nil {
 		a.conn.Close()

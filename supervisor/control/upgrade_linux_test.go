@@ -452,7 +452,7 @@ func upgradeRounds(t testing.TB) int {
 func progress(t testing.TB) {
 	t.Helper()
 	was := tokens.Load()
-	until(t, "a crowd that goes on", func() bool { return tokens.Load() > was+20 || t.Failed() })
+	until(t, "a crowd that goes on", func() bool { return tokens.Load() > was+5 || t.Failed() })
 }
 
 // TestUpgradeUnderACrowd: no client notices that the supervisor is another one.

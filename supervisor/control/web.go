@@ -27,7 +27,8 @@ type webConn struct {
 	header  []byte // given of a header that is not whole
 	began   bool   // the header was given whole
 	body    int64  // bytes of the body that may be given
-	chunked bool   // how many there are is in the body
+	chunked bool   // how many there are is in the body, see chunks
+	chunks  chunks
 	over    atomic.Int32
 }
 
@@ -46,12 +47,8 @@ func (w *webConn) Read(b []byte) (int, error) {
 	switch {
 	case w.over.Load() != webOpen:
 		return 0, errHeld
-	case len(b) == 1 && len(w.header) == 0 && w.body == 0:
-		// It is net/http looking out for a client that hangs up: a header begins with
-		// more room, and so does any part of a chunked body.
-		return w.lookOut()
 	case w.chunked:
-		return w.take(b)
+		return w.takeChunks(b)
 	case w.body > 0:
 		n, err := w.take(b[:min(int64(len(b)), w.body)])
 		w.body -= int64(n)
@@ -70,6 +67,20 @@ func (w *webConn) take(b []byte) (int, error) {
 	n := copy(b, w.ahead)
 	w.ahead = w.ahead[n:]
 	return n, nil
+}
+
+// takeChunks reads what is there of a chunked body, and nothing behind it.
+func (w *webConn) takeChunks(b []byte) (int, error) {
+	n, err := w.take(b)
+	end, over := w.chunks.pass(b[:n])
+	if over {
+		w.chunked = false
+		if end < n {
+			w.ahead = append(bytes.Clone(b[end:n]), w.ahead...)
+		}
+		return end, err
+	}
+	return n, err
 }
 
 // readHeader gives a header, and nothing behind it.
@@ -193,12 +204,11 @@ func (w *webConn) unbegun() said {
 // begins is called with each request, before anything of its body is read.
 func (w *webConn) begins(r *http.Request) {
 	if r.Body != http.NoBody { // else net/http is reading
-		w.began, w.body, w.chunked = true, max(r.ContentLength, 0), r.ContentLength < 0
+		w.body, w.chunked, w.chunks = max(r.ContentLength, 0), r.ContentLength < 0, chunks{}
 	}
 }
 
-// ends is called when the answer has gone out. What net/http itself has read of the
-// body beyond its end, when that is chunked, stays with it.
+// ends is called when the answer has gone out.
 func (w *webConn) ends() { w.began, w.body, w.chunked = false, 0, false }
 
 type webKey struct{}
