@@ -24,7 +24,7 @@ import (
 // unless they are told otherwise, and workers are told of.
 type sockets struct {
 	all    []net.Listener // in the order of the configuration; closed by close
-	main   int
+	main   net.Listener   // one of them
 	opened config.Control // what they were opened by
 }
 
@@ -42,7 +42,7 @@ func mainOf(c config.Control) int {
 // last word about the main one, unless the service manager has passed it.
 func (f *runFlags) openSockets(g *globals, c config.Control, log hclog.Logger) (s *sockets, err error) {
 	c = c.WithDefaults()
-	s = &sockets{main: mainOf(c), opened: c}
+	s = &sockets{opened: c}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -51,8 +51,9 @@ func (f *runFlags) openSockets(g *globals, c config.Control, log hclog.Logger) (
 	for i, l := range c.Listen {
 		cfg := control.ListenConfig{Path: l.Path, Mode: l.Mode, Group: l.Group, Log: log}
 		var made net.Listener
-		if i == s.main {
+		if i == mainOf(c) {
 			made, err = f.mainSocket(g, cfg)
+			s.main = made
 		} else {
 			made, err = control.Listen(cfg)
 		}
@@ -82,15 +83,23 @@ func (f *runFlags) mainSocket(g *globals, cfg control.ListenConfig) (net.Listene
 	default:
 		return nil, fmt.Errorf("%d control sockets were passed, and one is served: write one ListenStream= into its unit", len(passed))
 	}
-	if f.mode != "" {
-		mode, err := strconv.ParseUint(f.mode, 8, 32)
-		if err != nil || mode == 0 || mode > 0o777 {
-			return nil, fmt.Errorf("--mode %s: write an octal file mode such as 0660", f.mode)
-		}
-		cfg.Mode = os.FileMode(mode)
+	if cfg.Mode, err = f.mainMode(cfg.Mode); err != nil {
+		return nil, err
 	}
 	cfg.Path = cmp.Or(own, client.DefaultPath())
 	return control.Listen(cfg)
+}
+
+// mainMode is the mode of the main one, of which --mode has the last word.
+func (f *runFlags) mainMode(configured os.FileMode) (os.FileMode, error) {
+	if f.mode == "" {
+		return configured, nil
+	}
+	mode, err := strconv.ParseUint(f.mode, 8, 32)
+	if err != nil || mode == 0 || mode > 0o777 {
+		return 0, fmt.Errorf("--mode %s: write an octal file mode such as 0660", f.mode)
+	}
+	return os.FileMode(mode), nil
 }
 
 func (s *sockets) close() {
@@ -100,7 +109,7 @@ func (s *sockets) close() {
 }
 
 // path is that of the main one.
-func (s *sockets) path() string { return s.all[s.main].Addr().String() }
+func (s *sockets) path() string { return s.main.Addr().String() }
 
 // access is who may do what, as the configuration says. It may be another one
 // than the sockets were opened by.

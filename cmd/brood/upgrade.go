@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/brood/supervisor/control/api"
 	"example.com/brood/supervisor/control/client"
 )
 
@@ -16,38 +17,50 @@ func upgradeCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "upgrade",
 		Short: "Replace the supervisor by its program as it is on disk now; the workers go on",
-		Args:  exactArgs(0, "brood upgrade"),
+		Long: `Replace the supervisor by its program as it is on disk now. The process stays the
+same one, and so do the workers and the clients: they notice a delay at most.
+
+It takes a moment in which no command and no order is under way. While there is
+none it is tried again, for as long as --wait says. Where it does not come about
+nothing has changed, and what stands in the way is said.`,
+		Args: exactArgs(0, "brood upgrade"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := out.check(); err != nil {
 				return err
 			}
-			c, ctx, cancel, err := g.dialWait(wait)
+			if wait <= 0 {
+				return usagef("--wait %v: write a time such as 30s", wait)
+			}
+			c, ctx, cancel, err := g.dial(wait)
 			if err != nil {
 				return err
 			}
 			defer cancel()
-			err = c.Upgrade(ctx)
-			if errors.Is(err, client.ErrNotFound) {
+			v, err := c.Upgrade(ctx)
+			switch {
+			case errors.Is(err, client.ErrNotFound):
 				return fmt.Errorf("this supervisor can't be upgraded while it runs; `brood shutdown` and `brood run` it anew: %w", err)
-			}
-			if errors.Is(err, client.ErrBrokeOff) {
-				err = nil // the old one has gone
-			}
-			if err != nil {
+			case errors.Is(err, client.ErrBrokeOff): // which of the two is there now says itself
+				now, verr := c.Version(ctx)
+				if verr != nil {
+					return fmt.Errorf("after the upgrade: %w", verr)
+				}
+				v = api.Upgrade{Version: now.Version}
+			case err != nil:
 				return err
-			}
-			v, err := c.Version(ctx)
-			if err != nil {
-				return fmt.Errorf("after the upgrade: %w", err)
 			}
 			if out.json() {
 				return printJSON(cmd.OutOrStdout(), v)
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), "the supervisor is now brood", v.Version)
+			was := ""
+			if v.Before != "" && v.Before != v.Version {
+				was = ", it was " + v.Before
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "the supervisor is now brood %s%s\n", v.Version, was)
 			return err
 		},
 	}
 	out.flag(cmd)
-	waitFlag(cmd, &wait, "it is done")
+	cmd.Flags().DurationVar(&wait, "wait", time.Minute, "how long to try")
 	return cmd
 }

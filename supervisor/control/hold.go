@@ -367,9 +367,9 @@ func (h *house) atWork() error {
 		text = append(text, fmt.Sprintf("%d more", n))
 	}
 	if len(text) == 0 { // it ended in this moment
-		return failf(api.CodeConflict, "the control socket did not come to rest in time")
+		return failf(api.CodeFailed, "the control socket did not come to rest in time")
 	}
-	return failf(api.CodeConflict, "still under way on the control socket: %s", strings.Join(text, "; "))
+	return failf(api.CodeFailed, "still under way on the control socket: %s", strings.Join(text, "; "))
 }
 
 // doing is what a caller is at work on.

@@ -49,7 +49,7 @@ func init() {
 		{"restart", "TARGET [wait [TIME]]", "replace its workers, one after the other", verbRestart, (*lineConn).doOrder},
 		{"scale", "POOL N [wait [TIME]]", "have N workers", verbScale, (*lineConn).doScale},
 		{"reload", "[dry-run]", "read the configuration again and do what it says", verbReload, (*lineConn).doReload},
-		{"upgrade", "", "have the program's new version take over, without stopping a worker", verbUpgrade, (*lineConn).doUpgrade},
+		{"upgrade", "[wait [TIME]]", "have the program's new version take over, without stopping a worker", verbUpgrade, (*lineConn).doUpgrade},
 		{"shutdown", "[wait [TIME]]", "stop every worker and the supervisor", verbShutdown, (*lineConn).doShutdown},
 		{"events", "[SINCE] [TARGET] [follow]", "what has happened; follow: and what happens from now on", verbEvents, (*lineConn).doEvents},
 		{"logs", "[TARGET] [LINES] [follow]", "the last lines that workers printed", verbLogs, (*lineConn).doLogs},

@@ -34,7 +34,7 @@ var problems = map[string]struct {
 	title  string
 }{
 	api.CodeError:       {http.StatusInternalServerError, "the worker answered with an error"},
-	api.CodeFailed:      {http.StatusInternalServerError, "not every worker came to what was asked"},
+	api.CodeFailed:      {http.StatusInternalServerError, "what was asked did not come about"},
 	api.CodeLost:        {http.StatusBadGateway, "the worker died before it answered"},
 	api.CodeTimeout:     {http.StatusGatewayTimeout, "no answer in time; it may still be running"},
 	api.CodeCanceled:    {statusClientClosed, "the caller gave up"},

@@ -215,13 +215,13 @@ func TestUpgradeRefused(t *testing.T) {
 	other.wantAnswer("v0")
 	for range 3 {
 		v.say("POST /v1/upgrade HTTP/1.1\r\nHost: b\r\n\r\n")
-		if resp, body := v.answer(); resp.StatusCode != 409 || !strings.Contains(body, "nothing has changed: exec: no such program") {
+		if resp, body := v.answer(); resp.StatusCode != 500 || !strings.Contains(body, "nothing has changed: exec: no such program") {
 			t.Error(resp.Status, body)
 		}
 	}
 	line := th.dial()
 	line.say("upgrade\n")
-	line.wantLine("error: conflict: nothing has changed: exec")
+	line.wantLine("error: failed: nothing has changed: exec")
 	other.say("GET /v1/version HTTP/1.1\r\nHost: b\r\n\r\n")
 	other.wantAnswer("v0")
 }

@@ -266,7 +266,7 @@ func (s *Server) doUpgrade(ctx context.Context, c *caller, wait time.Duration, i
 // refused is why an upgrade has not come about, as a problem.
 func refused(err error) error {
 	if p := bareProblem(err); p.Code == api.CodeInternal {
-		return failf(api.CodeConflict, "nothing has changed: %v", err)
+		return failf(api.CodeFailed, "nothing has changed: %v", err)
 	}
 	return err
 }

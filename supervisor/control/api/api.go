@@ -242,7 +242,7 @@ const (
 	CodeCanceled    = "canceled"    // 499 the caller hung up
 	CodeOverloaded  = "overloaded"  // 503 no room
 	CodeUnavailable = "unavailable" // 503 the target is not up
-	CodeFailed      = "failed"      // 500 a slot did not come to what was asked
+	CodeFailed      = "failed"      // 500 a slot did not come to what was asked, or the supervisor did not
 	CodeBadRequest  = "bad_request" // 400
 	CodeDenied      = "denied"      // 403
 	CodeNotFound    = "not_found"   // 404 no such pool, worker, command or page

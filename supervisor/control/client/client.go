@@ -247,10 +247,12 @@ func (c *Client) Reload(ctx context.Context, dryRun bool) ([]api.Change, error) 
 }
 
 // Upgrade is POST /v1/upgrade: the supervisor is replaced by its program as it
-// is on disk now, and its workers go on. It waits as Order does.
-func (c *Client) Upgrade(ctx context.Context) error {
-	_, _, err := c.do(ctx, request{method: http.MethodPost, path: "/v1/upgrade" + timeLeft(ctx, "wait")})
-	return err
+// is on disk now, which answers; its workers go on. It is tried until ctx ends, or
+// for a minute where that has no deadline. After an error that is an *Error nothing
+// has changed.
+func (c *Client) Upgrade(ctx context.Context) (api.Upgrade, error) {
+	var u api.Upgrade
+	return u, c.roundTrip(ctx, http.MethodPost, "/v1/upgrade"+timeLeft(ctx, "wait"), &u)
 }
 
 // Shutdown is POST /v1/shutdown. It waits as Order does.
