@@ -44,6 +44,7 @@ var errAsideKilled = errors.New("its program was killed: the time was up")
 type asides struct {
 	mu     sync.Mutex
 	closed bool
+	n      int // that run
 	wg     sync.WaitGroup
 }
 
@@ -51,9 +52,23 @@ func (a *asides) enter() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.closed {
+		a.n++
 		a.wg.Add(1)
 	}
 	return !a.closed
+}
+
+func (a *asides) leave() {
+	a.mu.Lock()
+	a.n--
+	a.mu.Unlock()
+	a.wg.Done()
+}
+
+func (a *asides) underWay() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.n
 }
 
 // end lets no more in and waits for those there.
@@ -67,19 +82,32 @@ func (a *asides) end() {
 // runAside runs words beside the worker and waits for its end, or kills its
 // group when ctx, or the loop, ends.
 func (s *Supervisor) runAside(ctx context.Context, l *live, words []string, stdin []byte) (aside, error) {
-	if !s.asides.enter() {
-		return aside{}, ErrStopping
-	}
-	defer s.asides.wg.Done()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(s.running, cancel)()
 	env, err := l.launch.pool.Environment()
 	if err != nil {
 		return aside{}, err
 	}
+	attr, err := l.launch.attributes()
+	if err != nil {
+		return aside{}, err
+	}
+	attr.ListenFDs = 0
 	mark, beside := s.orphans.Beside()
 	env = append(append(env, identity(l.id)...), fmt.Sprintf("BROOD_PID=%d", l.pid), "BROOD_SOCKET="+s.cfg.Socket, mark)
+	return s.runProgram(ctx, process.Spec{Command: words, Dir: l.launch.pool.Dir, Env: env, Attr: attr}, stdin, func(pid int) *orphans.Family {
+		return s.orphans.Family(orphans.Origin{Worker: l.id.Slot.String(), Generation: l.id.Generation, Leader: pid, Beside: beside})
+	})
+}
+
+// runProgram runs what spec says but for its streams. family, which may be nil, is
+// what it may leave behind.
+func (s *Supervisor) runProgram(ctx context.Context, spec process.Spec, stdin []byte, family func(pid int) *orphans.Family) (aside, error) {
+	if !s.asides.enter() {
+		return aside{}, ErrStopping
+	}
+	defer s.asides.leave()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.running, cancel)()
 	var pipes [3]*os.File // our ends
 	var theirs [3]*os.File
 	defer func() {
@@ -98,39 +126,25 @@ func (s *Supervisor) runAside(ctx context.Context, l *live, words []string, stdi
 			pipes[i], theirs[i] = w, r
 		}
 	}
-	proc, exited, err := s.startAside(l, process.Spec{
-		Command: words, Dir: l.launch.pool.Dir, Env: env, Stdin: theirs[0], Stdout: theirs[1], Stderr: theirs[2],
-	})
+	spec.Stdin, spec.Stdout, spec.Stderr = theirs[0], theirs[1], theirs[2]
+	proc, err := s.spawner.Start(spec)
 	if err != nil {
 		return aside{}, err
 	}
+	exited := make(chan process.Exit, 1)
+	proc.OnExit(s.watched, leaders.Reap, func(e process.Exit) { exited <- e })
 	for _, f := range theirs {
 		f.Close()
 	}
-	family := s.orphans.Family(orphans.Origin{Worker: l.id.Slot.String(), Generation: l.id.Generation, Leader: proc.PID, Beside: beside})
-	defer func() {
-		gone, cancel := context.WithTimeout(context.Background(), asideGone)
-		defer cancel()
-		_, _ = family.End(gone) // what it has left behind; what can't be killed is the end's to tell
-	}()
+	if family != nil {
+		left := family(proc.PID)
+		defer func() {
+			gone, cancel := context.WithTimeout(context.Background(), asideGone)
+			defer cancel()
+			_, _ = left.End(gone) // what it has left behind; what can't be killed is the end's to tell
+		}()
+	}
 	return feed(ctx, proc, exited, pipes, stdin)
-}
-
-// startAside starts it by the spawner, with the attributes of the worker.
-func (s *Supervisor) startAside(l *live, spec process.Spec) (*process.Process, <-chan process.Exit, error) {
-	attr, err := l.launch.attributes()
-	if err != nil {
-		return nil, nil, err
-	}
-	attr.ListenFDs = 0
-	spec.Attr = attr
-	proc, err := s.spawner.Start(spec)
-	if err != nil {
-		return nil, nil, err
-	}
-	exited := make(chan process.Exit, 1)
-	proc.OnExit(s.watched, leaders.Reap, func(e process.Exit) { exited <- e })
-	return proc, exited, nil
 }
 
 // feed feeds and reads it to its end.

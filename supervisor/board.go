@@ -35,12 +35,12 @@ type place struct {
 // keptExits is how many ends of processes are remembered for each slot.
 const keptExits = 10
 
-func newBoard(p Pool) *board {
+func newBoard(p Pool, slots int) *board {
 	b := &board{name: p.Name}
 	b.config.Store(&p)
 	b.places.Store(&[]*place{})
 	b.gate = newGate(b)
-	b.extend(p.Workers)
+	b.extend(slots)
 	return b
 }
 

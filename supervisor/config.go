@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"example.com/brood/ipc"
+	"example.com/brood/supervisor/handover"
 	"example.com/brood/supervisor/internal/listen"
 	"example.com/brood/supervisor/internal/probe"
 	"example.com/brood/supervisor/internal/process"
@@ -39,6 +40,10 @@ type Config struct {
 	// Handler answers the calls that workers make to the supervisor. nil: they
 	// end in ipc.ErrUnknownCommand.
 	Handler ipc.Handler
+	// Handover is what the program before has handed over (see [Supervisor.Upgrade]).
+	// Run then goes on with its workers; pools that differ from Pools are changed as
+	// by Reload, and stay as they are where that fails. nil: there was none.
+	Handover *handover.In
 }
 
 // Pool is a named group of equal workers.

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"example.com/brood/supervisor/handover"
 	"example.com/brood/supervisor/internal/cgroup"
 	"example.com/brood/supervisor/internal/lifecycle"
 	"example.com/brood/supervisor/internal/listen"
@@ -302,6 +303,40 @@ func (k *sockets) files(p *Pool) ([]*os.File, []string, error) {
 		files[i] = s.File()
 	}
 	return files, names, nil
+}
+
+// carriedSocket is one of them as it is handed over. Its key need not be UTF-8.
+type carriedSocket struct {
+	Key    []byte
+	Socket listen.Saved
+}
+
+// export puts down all that are open.
+func (k *sockets) export(out *handover.Out) (all []carriedSocket, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for key, s := range k.open {
+		saved, err := s.Export(out)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, carriedSocket{[]byte(key), saved})
+	}
+	return all, nil
+}
+
+// adopt takes over what export has put down.
+func (k *sockets) adopt(in *handover.In, all []carriedSocket) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, c := range all {
+		s, err := listen.Adopt(in, c.Socket)
+		if err != nil {
+			return err
+		}
+		k.open[string(c.Key)] = s
+	}
+	return nil
 }
 
 func (k *sockets) close() error {

@@ -137,7 +137,7 @@ func (s *Supervisor) startLive(id lifecycle.ID, from *launch, pl *place) (l *liv
 		errs.Finish()
 		return nil, err
 	}
-	s.attend(l, proc)
+	s.attend(l, proc, true)
 	return l, nil
 }
 
@@ -251,11 +251,16 @@ func (l *live) origin() orphans.Origin {
 	return o
 }
 
-// attend follows the process to its end.
-func (s *Supervisor) attend(l *live, proc *process.Process) {
-	s.matchLines(l)
+// attend follows the process to its end. awaited: it is not known to be ready.
+func (s *Supervisor) attend(l *live, proc *process.Process, awaited bool) {
+	if awaited {
+		s.matchLines(l)
+	}
 	s.keepLog(l)
 	for _, stream := range []*capture.Stream{l.out, l.err} {
+		if stream.Ended() {
+			continue
+		}
 		if err := stream.Start(s.watched); err != nil {
 			s.cfg.Log.Error("the output is lost", "worker", l.id.String(), "error", err)
 			stream.Finish()
@@ -264,7 +269,9 @@ func (s *Supervisor) attend(l *live, proc *process.Process) {
 	if l.notify != nil {
 		s.wg.Go(func() { l.notify.Run(func(m notify.Message) { s.notified(l, m) }) })
 	}
-	s.probe(l)
+	if awaited {
+		s.probe(l)
+	}
 	proc.OnExit(s.watched, leaders.Reap, func(exit process.Exit) { s.exited(l, exit) })
 }
 
@@ -273,6 +280,7 @@ func (s *Supervisor) attend(l *live, proc *process.Process) {
 // called by the goroutine that watches, and so does not wait.
 func (s *Supervisor) exited(l *live, exit process.Exit) {
 	close(l.gone)
+	s.aftermaths.Add(1)
 	l.ended = s.sys.last(l)
 	exited := input{event: lifecycle.Exited{ID: l.id, Code: exit.Code, Signal: exit.Signal, Core: exit.Core}, live: l}
 	// A stop is over when nothing is left; after a crash the next process comes
@@ -283,6 +291,7 @@ func (s *Supervisor) exited(l *live, exit process.Exit) {
 				s.letRestart()
 				s.blame(l)
 				s.sys.clear(l)
+				s.aftermaths.Add(-1)
 			})
 		}
 		s.give(exited)
@@ -291,6 +300,7 @@ func (s *Supervisor) exited(l *live, exit process.Exit) {
 	s.wg.Go(func() {
 		s.sys.clear(l)
 		s.give(exited)
+		s.aftermaths.Add(-1)
 	})
 }
 

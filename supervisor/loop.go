@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,6 +19,7 @@ type input struct {
 	pool  *Pool           // of AddPool and Reconfigure: what the version is
 	reply chan<- []Result // of what is Settled; has room for one
 	then  func()          // run behind the starts that the event leads to; does not wait
+	hold  *hold           // instead of an event: the loop is to stand still
 }
 
 // loop is the only owner of the machine.
@@ -46,14 +48,15 @@ type reply struct {
 	places map[lifecycle.Slot]*place
 }
 
-func (s *Supervisor) loop() {
+func (s *Supervisor) loop() error {
 	defer close(s.done)
 	l := &loop{
 		Supervisor: s, machine: lifecycle.New(s.sys.chance), replies: map[uint64]reply{},
 		places: map[lifecycle.Slot]*place{}, lives: map[lifecycle.ID]*live{}, versions: map[version]*launch{},
 	}
-	l.setUp()
-	l.step(lifecycle.Boot{})
+	if err := l.firstStep(); err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
 	began := time.Now()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -65,12 +68,39 @@ func (s *Supervisor) loop() {
 		}
 		select {
 		case in := <-s.inputs:
+			if in.hold != nil {
+				l.stand(in.hold)
+				continue
+			}
 			l.take(in)
 		case <-s.beats:
 		case <-due:
 			l.step(lifecycle.Tick{})
 		}
 	}
+	return nil
+}
+
+// firstStep is Boot, or goes on where the program before has stood still.
+func (l *loop) firstStep() error {
+	defer close(l.begun)
+	if l.carried == nil {
+		l.setUp()
+		l.step(lifecycle.Boot{})
+		return nil
+	}
+	if err := l.takeUp(); err != nil {
+		return err
+	}
+	for _, s := range l.carried.Signs {
+		if s.Pong {
+			l.step(lifecycle.Ponged{ID: s.ID, Beat: s.Beat})
+		} else {
+			l.step(lifecycle.SaidAlive{ID: s.ID})
+		}
+	}
+	l.step(lifecycle.Tick{})
+	return nil
 }
 
 // timerSlot: timers of the machine come up to so much late, those that fall into
@@ -209,7 +239,7 @@ func (l *loop) addBoard(ev lifecycle.AddPool, p Pool) {
 	l.versions[version{ev.Pool, ev.Version}] = &launch{pool: &p}
 	b := l.boardOf(p.Name)
 	if b == nil {
-		b = newBoard(p)
+		b = newBoard(p, p.Workers)
 		boards := append(slices.Clone(l.boards()), b)
 		l.pools.Store(&boards)
 	}

@@ -38,8 +38,8 @@ func (c Change) Failed() bool {
 	return slices.ContainsFunc(c.Results, func(r Result) bool { return r.Outcome == OutcomeFailed })
 }
 
-// ErrBusy: another reload is under way.
-var ErrBusy error = &sentinel{"a reload is under way", "conflict"}
+// ErrBusy: another reload, or an upgrade, is under way.
+var ErrBusy error = &sentinel{"a reload or an upgrade is under way", "conflict"}
 
 // inPlace are the fields of Pool that workers need not be replaced for.
 var inPlace = []string{"MinReady", "Health", "Restart", "Stop", "Recycle", "Rollout", "Dispatch", "Commands", "After"}

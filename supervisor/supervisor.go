@@ -34,6 +34,7 @@ type Supervisor struct {
 	beats   chan struct{} // unbuffered: taken by the loop when it comes round
 	done    chan struct{} // closed when the loop has ended
 	started atomic.Pointer[time.Time]
+	begun   chan struct{} // closed when the loop has taken its first step, or will take none
 
 	stopping    chan struct{} // closed by the first Shutdown
 	stopOnce    sync.Once
@@ -46,8 +47,12 @@ type Supervisor struct {
 	sys     system
 	sockets sockets
 	asides  asides
-	running context.Context // ends with the loop
-	stopped context.CancelFunc
+	// aftermaths counts the ends of processes that have not been told to the loop,
+	// or after which it is still being looked for what they have left behind.
+	aftermaths atomic.Int64
+	carried    *carried        // what the program before has handed over; nil: nothing
+	running    context.Context // ends with the loop
+	stopped    context.CancelFunc
 
 	reloading sync.Mutex             // held while a Reload is under way
 	declared  atomic.Pointer[[]Pool] // what was last asked for; changed by Reload alone
@@ -80,6 +85,7 @@ func New(cfg Config) (*Supervisor, error) {
 		inputs:   make(chan input, 256),
 		beats:    make(chan struct{}),
 		done:     make(chan struct{}),
+		begun:    make(chan struct{}),
 		stopping: make(chan struct{}),
 		said:     make(chan func(), keptWords),
 	}
@@ -90,9 +96,12 @@ func New(cfg Config) (*Supervisor, error) {
 	s.sockets.open = map[string]*listen.Socket{}
 	boards := make([]*board, len(s.cfg.Pools))
 	for i, p := range s.cfg.Pools {
-		boards[i] = newBoard(p)
+		boards[i] = newBoard(p, p.Workers)
 	}
 	s.pools.Store(&boards)
+	if err := s.readHanded(); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -104,6 +113,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		return errors.New("supervisor: Run was called before")
 	}
 	if err := s.sys.begin(); err != nil {
+		close(s.begun)
 		close(s.done)
 		return fmt.Errorf("supervisor: %w", errors.Join(err, s.sys.end()))
 	}
@@ -115,12 +125,15 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		s.tell()
 		close(told)
 	}()
-	s.loop()
+	if s.carried != nil {
+		s.wg.Go(func() { s.catchUp(s.running) })
+	}
+	loopErr := s.loop()
 	stop()
 	s.stopped()
 	s.asides.end()
 	close(s.said)
-	err := s.sys.end()
+	err := errors.Join(loopErr, s.sys.end())
 	timer := time.NewTimer(lastWords)
 	defer timer.Stop()
 	select {
@@ -154,7 +167,6 @@ func (s *Supervisor) tell() {
 
 // begin makes what Run needs. What it has made is taken back by end.
 func (s *Supervisor) begin() (err error) {
-	s.stdout, s.stderr = capture.NewSink(s.cfg.Stdout), capture.NewSink(s.cfg.Stderr)
 	s.spawner = process.NewSpawner(&leaders)
 	s.oom.last = oomKills()
 	if s.watched, err = watch.New(); err != nil {
@@ -163,14 +175,23 @@ func (s *Supervisor) begin() (err error) {
 	if s.devNull, err = os.Open(os.DevNull); err != nil {
 		return err
 	}
-	if err := s.sockets.prepare(s.cfg.Pools); err != nil {
-		return err
+	options := orphans.Options{Leaders: &leaders, All: s.cfg.Reaper, Log: s.cfg.Log}
+	if s.carried != nil {
+		if err := s.beginHanded(); err != nil {
+			return err
+		}
+		options.Before = s.carried.Orphans
+	} else {
+		s.stdout, s.stderr = capture.NewSink(s.cfg.Stdout), capture.NewSink(s.cfg.Stderr)
+		if err := s.sockets.prepare(s.cfg.Pools); err != nil {
+			return err
+		}
 	}
-	s.orphans, err = orphans.Start(orphans.Options{Leaders: &leaders, All: s.cfg.Reaper, Log: s.cfg.Log})
+	s.orphans, err = orphans.Start(options)
 	if err != nil {
 		s.cfg.Log.Warn("what workers leave behind is not looked after", "error", err)
 	}
-	return s.prepare(s.cfg.Pools)
+	return s.prepare(*s.declared.Load())
 }
 
 // prepare makes what only some pools need.
@@ -260,6 +281,11 @@ func (s *Supervisor) Shutdown(now bool) {
 	s.stopOnce.Do(func() { close(s.stopping) })
 	s.post(lifecycle.Shutdown{Now: now}, nil)
 }
+
+// Begun is closed when Run has begun: what was handed over is taken up, and every
+// worker that is to be started first has been ordered; or Run has failed. Who
+// serves others does so from then on.
+func (s *Supervisor) Begun() <-chan struct{} { return s.begun }
 
 // Done is closed when Run has stopped every worker.
 func (s *Supervisor) Done() <-chan struct{} { return s.done }

@@ -13,6 +13,7 @@ import (
 	"example.com/brood/examples/echo/commands"
 	"example.com/brood/supervisor/config"
 	"example.com/brood/supervisor/control/client"
+	"example.com/brood/supervisor/handover"
 	"example.com/brood/worker"
 )
 
@@ -39,7 +40,12 @@ func demoCommand(g *globals) *cobra.Command {
 				return err
 			}
 			file.Pools[0].Command[0] = self
-			return g.run(f, file, func(socket string) { fmt.Print(demoText(self, socket)) })
+			in, err := handover.Receive()
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			return g.run(f, file, in, func(socket string) { fmt.Print(demoText(self, socket)) })
 		},
 	}
 	f.common(cmd)

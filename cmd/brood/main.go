@@ -8,9 +8,14 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"example.com/brood/supervisor"
 )
 
-func main() { os.Exit(brood(os.Args[1:])) }
+func main() { os.Exit(start()) }
+
+// start is brood with the words that it was started with.
+func start() int { return supervisor.Main(func() int { return brood(os.Args[1:]) }) }
 
 // brood is the whole program but for its exit.
 func brood(args []string) int {

@@ -85,10 +85,15 @@ func (n *notifier) around(reload reloadFunc) reloadFunc {
 		if dryRun {
 			return reload(ctx, dryRun)
 		}
-		n.say("RELOADING=1", "MONOTONIC_USEC="+strconv.FormatInt(monotonic().Microseconds(), 10))
+		n.sayReloading()
 		defer n.say("READY=1")
 		return reload(ctx, dryRun)
 	}
+}
+
+// sayReloading says that READY=1 will come again.
+func (n *notifier) sayReloading() {
+	n.say("RELOADING=1", "MONOTONIC_USEC="+strconv.FormatInt(monotonic().Microseconds(), 10))
 }
 
 // monotonic is CLOCK_MONOTONIC, clock_gettime(2).
@@ -104,6 +109,7 @@ func monotonic() time.Duration {
 func (n *notifier) actor(sup *supervisor.Supervisor) (execute func() error, interrupt func(error)) {
 	ctx, stop := context.WithCancel(context.Background())
 	return func() error {
+			<-sup.Begun()
 			n.attend(ctx, sup)
 			return nil
 		}, func(error) {

@@ -151,9 +151,9 @@ func TestPID1PassesSignalsOn(t *testing.T) {
 		os.Remove(filepath.Join(dir, "asked"))
 		c := startContainer(t, "-c", file).start()
 		if sig == syscall.SIGTERM {
-			syscall.Kill(c.pid, syscall.SIGHUP)
 			syscall.Kill(c.pid, syscall.SIGUSR2)
-			until(t, "SIGUSR2 is refused", func() bool { return strings.Contains(c.log.String(), "can't be upgraded") })
+			until(t, "SIGUSR2 upgrades", func() bool { return strings.Contains(c.log.String(), "has taken over") })
+			syscall.Kill(c.pid, syscall.SIGHUP)
 			until(t, "SIGHUP reloads", func() bool { return strings.Contains(c.log.String(), "kind=unchanged") })
 		}
 		if code := c.signal(sig); code != 0 {

@@ -19,6 +19,7 @@ import (
 	"example.com/brood/supervisor"
 	"example.com/brood/supervisor/config"
 	"example.com/brood/supervisor/control"
+	"example.com/brood/supervisor/handover"
 )
 
 // defaultConfig is read when no file and no command is named.
@@ -44,13 +45,21 @@ func runCommand(g *globals) *cobra.Command {
 		Long: `Run the workers of a configuration, or of one command, in the foreground.
 
 SIGTERM and SIGINT stop every worker gracefully; a second one kills them. SIGHUP
-reads the configuration again, as brood reload does.`,
+reads the configuration again, as brood reload does; SIGUSR2 is brood upgrade.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			in, err := handover.Receive()
+			if err != nil {
+				return err
+			}
+			defer in.Close()
 			file, err := f.load(cmd, args)
+			if err != nil && in != nil {
+				file, err = inherit(in, err)
+			}
 			if err != nil {
 				return &coded{exitUsage, err}
 			}
-			return g.run(f, file)
+			return g.run(f, file, in)
 		},
 	}
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "the configuration file (default "+defaultConfig+")")
@@ -112,15 +121,18 @@ func (f *runFlags) logger() (hclog.Logger, error) {
 
 // run is `brood run`: the supervisor, its control socket and the signals, as
 // one run.Group. The first to end ends the others.
-func (g *globals) run(f runFlags, file *config.File, announce ...func(socket string)) error {
+func (g *globals) run(f runFlags, file *config.File, in *handover.In, announce ...func(socket string)) error {
 	// A fault of brood, or a watchdog's SIGABRT, ends it by a signal: the code that Go
 	// would exit with means a faulty configuration here.
 	debug.SetTraceback("crash")
+	if _, asked := handover.Asked(); asked {
+		return f.fits(file)
+	}
 	log, err := f.logger()
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
-	doors, err := f.openSockets(g, file.Control, log.Named("control"))
+	doors, before, err := f.takeSockets(g, file.Control, in, log.Named("control"))
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
@@ -130,27 +142,36 @@ func (g *globals) run(f runFlags, file *config.File, announce ...func(socket str
 		return &coded{exitUsage, err}
 	}
 	sup, err := supervisor.New(supervisor.Config{
-		Pools: file.Pools, Log: log, Stdout: os.Stdout, Stderr: os.Stderr, Socket: doors.path(), Reaper: true,
+		Pools: file.Pools, Log: log, Stdout: os.Stdout, Stderr: os.Stderr, Socket: doors.path(), Reaper: true, Handover: in,
 	})
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
 	manager := newNotifier(log)
 	var server *control.Server
-	reload := manager.around(f.reloader(sup, func(c config.Control) (func(), error) {
+	var now standing
+	now.file.Store(file)
+	reload := manager.around(f.reloader(sup, &now, func(c config.Control) (func(), error) {
 		return doors.change(server, c, log.Named("control"))
 	}))
+	var upgrade upgradeFunc
 	server, err = control.NewServer(control.Config{
 		Supervisor: sup, Version: versionText(), Access: access, Log: log.Named("control"),
 		Shutdown: func() { sup.Shutdown(false) }, Reload: reload,
+		Upgrade: func(ctx context.Context) error { return upgrade(ctx) }, Saved: before, Handover: in,
 		Audit: file.Control.Audit, AuditRequired: file.Control.AuditRequired,
 		Limits: control.Limits{MaxConnections: file.Control.MaxConnections, MaxPerUser: file.Control.MaxPerUser},
 	})
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
+	upgrade = manager.upgrader(sup, &now, doorway{server, doors})
 	for _, l := range doors.all {
 		log.Info("control socket", "path", l.Addr().String())
+	}
+	if in != nil {
+		log.Info("this brood has taken over", "version", versionText())
+		announce = nil
 	}
 	for _, tell := range announce {
 		tell(doors.path())
@@ -159,9 +180,9 @@ func (g *globals) run(f runFlags, file *config.File, announce ...func(socket str
 	ctx, stop := context.WithCancel(context.Background())
 	group.Add(func() error { return sup.Run(ctx) }, func(error) { stop() })
 	for _, l := range doors.all {
-		group.Add(func() error { return server.Serve(l) }, func(error) { closeServer(server, sup) })
+		group.Add(func() error { <-sup.Begun(); return server.Serve(l) }, func(error) { closeServer(server, sup) })
 	}
-	group.Add(signals(sup, reload, log))
+	group.Add(signals(sup, reload, upgrade, log))
 	group.Add(manager.actor(sup))
 	return group.Run()
 }
@@ -179,25 +200,28 @@ func closeServer(server *control.Server, sup *supervisor.Supervisor) {
 }
 
 // signals is the actor that turns signals into orders.
-func signals(sup *supervisor.Supervisor, reload reloadFunc, log hclog.Logger) (execute func() error, interrupt func(error)) {
+func signals(sup *supervisor.Supervisor, reload reloadFunc, upgrade upgradeFunc, log hclog.Logger) (execute func() error, interrupt func(error)) {
 	c := make(chan os.Signal, 4)
 	// SIGPIPE is taken so that a reader of our output that goes away does not end
 	// us; ignoring it would be inherited by the workers.
 	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2, syscall.SIGPIPE)
 	quit := make(chan struct{})
-	var reloads sync.WaitGroup
+	var others sync.WaitGroup // reloads and upgrades
 	return func() error {
 			defer signal.Stop(c)
-			defer reloads.Wait()
+			defer others.Wait()
 			asked := false
 			for {
 				select {
 				case sig := <-c:
-					if sig == syscall.SIGHUP {
-						reloads.Go(func() { logReload(reload, sup, log) })
-						continue
+					switch sig {
+					case syscall.SIGHUP:
+						others.Go(func() { logReload(reload, sup, log) })
+					case syscall.SIGUSR2:
+						others.Go(func() { logUpgrade(upgrade, log) })
+					default:
+						asked = onSignal(sup, log, sig, asked)
 					}
-					asked = onSignal(sup, log, sig, asked)
 				case <-quit:
 					return nil
 				}
@@ -211,7 +235,7 @@ func signals(sup *supervisor.Supervisor, reload reloadFunc, log hclog.Logger) (e
 type reloadFunc func(ctx context.Context, dryRun bool) ([]supervisor.Change, error)
 
 // reloader reads the file that run was started with.
-func (f *runFlags) reloader(sup *supervisor.Supervisor, access func(config.Control) (undo func(), err error)) reloadFunc {
+func (f *runFlags) reloader(sup *supervisor.Supervisor, now *standing, access func(config.Control) (undo func(), err error)) reloadFunc {
 	if f.path == "" {
 		return nil
 	}
@@ -230,8 +254,10 @@ func (f *runFlags) reloader(sup *supervisor.Supervisor, access func(config.Contr
 		changes, err := sup.Reload(ctx, supervisor.Config{Pools: file.Pools})
 		if err != nil {
 			undo()
+			return changes, err
 		}
-		return changes, err
+		now.file.Store(file)
+		return changes, nil
 	}
 }
 
@@ -268,8 +294,6 @@ func logReload(reload reloadFunc, sup *supervisor.Supervisor, log hclog.Logger) 
 func onSignal(sup *supervisor.Supervisor, log hclog.Logger, sig os.Signal, asked bool) bool {
 	switch sig {
 	case syscall.SIGPIPE:
-	case syscall.SIGUSR2:
-		log.Warn("this supervisor can't be upgraded while it runs; stop it and start it anew", "signal", sig.String())
 	default:
 		if asked {
 			log.Warn("stopping at once", "signal", sig.String())

@@ -30,7 +30,7 @@ var soakFor = flag.Duration("soak", 4*time.Second, "how long TestSoak goes on")
 
 // TestSoak has a real `brood run` with several pools live through all that can
 // happen to it at once: clients of both tongues, workers that are killed, hang and
-// leave processes behind, restarts, stops, scaling, reloads, faulty reloads. In
+// leave processes behind, restarts, stops, scaling, reloads, faulty reloads, upgrades. In
 // between it is left alone a few times, and must then be healthy, with as many
 // processes, descriptors and threads, and as much memory, as the first time.
 func TestSoak(t *testing.T) {
@@ -71,11 +71,11 @@ type soak struct {
 }
 
 // tally counts how commands ended, and what was done to the supervisor.
-type tally struct{ ok, no, lost, timeout, busy, down, kills, hangs, orders, reloads, refused, events, lines atomic.Int64 }
+type tally struct{ ok, no, lost, timeout, busy, down, kills, hangs, orders, upgrades, reloads, refused, events, lines atomic.Int64 }
 
 func (y *tally) String() string {
-	return fmt.Sprintf("%d ok, %d said no, %d lost, %d timeout, %d overloaded, %d not up; %d killed, %d hung, %d orders, %d reloads, %d faulty ones; %d events, %d lines of output",
-		y.ok.Load(), y.no.Load(), y.lost.Load(), y.timeout.Load(), y.busy.Load(), y.down.Load(), y.kills.Load(), y.hangs.Load(), y.orders.Load(), y.reloads.Load(), y.refused.Load(), y.events.Load(), y.lines.Load())
+	return fmt.Sprintf("%d ok, %d said no, %d lost, %d timeout, %d overloaded, %d not up; %d killed, %d hung, %d orders, %d upgrades, %d reloads, %d faulty ones; %d events, %d lines of output",
+		y.ok.Load(), y.no.Load(), y.lost.Load(), y.timeout.Load(), y.busy.Load(), y.down.Load(), y.kills.Load(), y.hangs.Load(), y.orders.Load(), y.upgrades.Load(), y.reloads.Load(), y.refused.Load(), y.events.Load(), y.lines.Load())
 }
 
 // soakWorkers is how many there are when all is calm.
@@ -281,7 +281,7 @@ func (k *soak) orders(ctx context.Context) {
 	for sleepFor(ctx, 30*time.Millisecond) {
 		wait, cancel := context.WithTimeout(ctx, time.Duration(rand.IntN(1500))*time.Millisecond)
 		slot := fmt.Sprintf("web/%d", 1+rand.IntN(3))
-		switch rand.IntN(6) {
+		switch rand.IntN(7) {
 		case 0:
 			c.Order(wait, "restart", "web")
 		case 1:
@@ -294,6 +294,10 @@ func (k *soak) orders(ctx context.Context) {
 			c.Scale(wait, "web", 3+rand.IntN(4))
 		case 5:
 			c.Order(wait, "restart", "jobs")
+		case 6:
+			if _, err := c.Upgrade(wait); err == nil {
+				k.tally.upgrades.Add(1)
+			}
 		}
 		cancel()
 		k.tally.orders.Add(1)
@@ -423,6 +427,10 @@ func (k *soak) calm() {
 	c.Order(ctx, "start", "*")
 	if _, err := c.Scale(ctx, "web", 4); err != nil {
 		k.t.Fatalf("scale: %v", err)
+	}
+	k.s.awaitHealthy()
+	if _, err := c.Upgrade(ctx); err != nil {
+		k.t.Fatalf("upgrade: %v", err)
 	}
 	k.s.awaitHealthy()
 }

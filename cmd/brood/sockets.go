@@ -113,9 +113,9 @@ func (s *sockets) path() string { return s.main.Addr().String() }
 
 // access is who may do what, as the configuration says. It may be another one
 // than the sockets were opened by.
-func (s *sockets) access(c config.Control) (control.Access, error) {
+func (s *sockets) access(c config.Control) (a control.Access, err error) {
 	c = c.WithDefaults()
-	a := control.DefaultAccess()
+	a = control.DefaultAccess()
 	a.Doors = map[string]control.Door{}
 	var errs []error
 	for i, l := range c.Listen {
@@ -131,12 +131,19 @@ func (s *sockets) access(c config.Control) (control.Access, error) {
 		a.Doors[path] = control.Door{Others: others, Max: most}
 	}
 	a.Door = a.Doors[s.path()]
+	a.Rules, err = rulesOf(c)
+	return a, errors.Join(append(errs, err)...)
+}
+
+// rulesOf are the rules that the configuration has.
+func rulesOf(c config.Control) (rules []control.Rule, err error) {
+	var errs []error
 	for _, r := range c.Access {
 		rule, err := ruleOf(r)
 		errs = append(errs, err)
-		a.Rules = append(a.Rules, rule)
+		rules = append(rules, rule)
 	}
-	return a, errors.Join(errs...)
+	return rules, errors.Join(errs...)
 }
 
 func ruleOf(r config.Rule) (rule control.Rule, err error) {

@@ -15,6 +15,48 @@ import (
 
 // The control sockets over an upgrade.
 
+// doorsName is what they, and who is connected to them, are handed over by.
+const doorsName = "control"
+
+// savedDoors is what is handed over.
+type savedDoors struct {
+	Sockets savedSockets
+	Server  control.Saved
+}
+
+// doorway is a Server with its sockets, beside the supervisor.
+type doorway struct {
+	*control.Server
+	sockets *sockets
+}
+
+// Hand puts them into out.
+func (d doorway) Hand(out *handover.Out) (err error) {
+	var v savedDoors
+	if v.Sockets, err = d.sockets.export(out); err != nil {
+		return err
+	}
+	if v.Server, err = d.Export(out); err != nil {
+		return err
+	}
+	return out.Put(doorsName, v)
+}
+
+// takeSockets goes on with what was handed over, or makes the sockets.
+func (f *runFlags) takeSockets(g *globals, c config.Control, in *handover.In, log hclog.Logger) (*sockets, *control.Saved, error) {
+	var v savedDoors
+	there, err := in.Get(doorsName, &v)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !there {
+		s, err := f.openSockets(g, c, log)
+		return s, nil, err
+	}
+	s, err := f.adoptSockets(g, c, log, in, v.Sockets)
+	return s, &v.Server, err
+}
+
 // savedSockets are sockets as they go to the program that takes over.
 type savedSockets struct {
 	All  []control.SavedListener

@@ -62,6 +62,16 @@ func (s *Stream) Until(f func(line []byte) bool) { s.until = f }
 // who reads, does not wait, and does not keep the line.
 func (s *Stream) Each(f func(line []byte)) { s.each = f }
 
+// Ended: nothing comes any more.
+func (s *Stream) Ended() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // Done is closed when the stream has ended.
 func (s *Stream) Done() <-chan struct{} { return s.done }
 
