@@ -29,7 +29,6 @@ func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata/script",
 		RequireUniqueNames: true,
-		Deadline:           time.Now().Add(3 * time.Minute),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("BROOD_SOCKET", filepath.Join(socketDir(e.T().(testing.TB)), "control.sock")) // $WORK is too long for one
 			e.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0"))        // else each command takes a second
