@@ -2,6 +2,7 @@ package packaging_test
 
 import (
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -38,6 +39,14 @@ func TestServiceUnderSystemd(t *testing.T) {
 	m.fails("systemctl reload brood.service", 1)
 	wantIn(t, "after a faulty reload", m.do("brood health"), "web 3/3 ready")
 	m.write("/etc/brood/brood.yaml", twoWorkers)
+
+	before := m.show("MainPID") + " " + m.do("brood send 'web/*' pid")
+	wantIn(t, "an installation over one that runs", m.do("dpkg -i /run/pkg/"+filepath.Base(deb)), "the supervisor is now brood ")
+	m.awaitShow("StatusText", "web 2/2 ready") // as the file says by now
+	m.awaitShow("ActiveState", "active")
+	if now := m.show("MainPID") + " " + m.do("brood send 'web/*' pid"); !strings.HasPrefix(before, now) {
+		t.Errorf("before the new version was installed %q, after it %q", before, now)
+	}
 
 	m.do("systemctl stop brood.service")
 	if got := m.show("Result") + m.show("ExecMainStatus"); got != "success0" {
