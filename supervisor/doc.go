@@ -21,6 +21,8 @@
 //     process group, each with a deadline on the monotonic clock.
 //   - Every accepted command ends in exactly one outcome.
 //   - Status answers from memory, even while everything else is stuck.
+//   - Another program can take this one's place, under the same pid, and no worker
+//     notices: [Supervisor.Upgrade], where the main function is [Main] (Linux).
 //   - Workers die with the supervisor (Linux: PR_SET_PDEATHSIG; elsewhere a
 //     worker that uses package worker exits on EOF).
 package supervisor

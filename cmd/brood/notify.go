@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -41,6 +42,9 @@ type notifier struct {
 	addr     *net.UnixAddr
 	watchdog time.Duration // WATCHDOG=1 must come this often; 0: need not
 	log      hclog.Logger
+
+	promised    atomic.Bool // READY=1 was said
+	interrupted bool        // by RELOADING=1, for an upgrade; belongs to who upgrades
 }
 
 // newNotifier reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. Workers do not
@@ -215,6 +219,7 @@ func (w *words) look() <-chan struct{} {
 func (w *words) ready() {
 	if !w.isReady && !w.stopping {
 		w.isReady = true
+		w.n.promised.Store(true)
 		w.n.say("READY=1")
 	}
 }

@@ -67,12 +67,20 @@ func (n *notifier) Hold(context.Context) error { return nil }
 
 // Hand says that what READY=1 has promised is interrupted for a moment.
 func (n *notifier) Hand(*handover.Out) error {
-	n.sayReloading()
+	if n != nil && n.promised.Load() {
+		n.interrupted = true
+		n.sayReloading()
+	}
 	return nil
 }
 
-// Release says that it goes on.
-func (n *notifier) Release() { n.say("READY=1") }
+// Release says that it goes on, if it was interrupted.
+func (n *notifier) Release() {
+	if n != nil && n.interrupted {
+		n.interrupted = false
+		n.say("READY=1")
+	}
+}
 
 // fits answers the program that asks whether this one could take its place:
 // nothing but the start is left to be done.
