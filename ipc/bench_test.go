@@ -243,3 +243,20 @@ func BenchmarkPing(b *testing.B) {
 }
 
 func sortDurations(d []time.Duration) { slices.Sort(d) }
+
+// What it takes to pause an idle connection, and to go on.
+func BenchmarkPause(b *testing.B) {
+	c := startConn(b)
+	if _, err := c.Call(context.Background(), "echo", Message{}); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := c.Pause(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := c.State(); err != nil {
+			b.Fatal(err)
+		}
+		c.Resume()
+	}
+}

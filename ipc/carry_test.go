@@ -333,6 +333,15 @@ func TestCarriedLimits(t *testing.T) {
 	if _, err := c.Call(within(t), "x", Bytes(make([]byte, 101))); err == nil {
 		t.Error("what the worker has said is forgotten")
 	}
+	idle := c.Refuse()
+	<-idle
+	pause(t, c)
+	c = carry(t, c, Config{Handler: echo})
+	p.write(call(4, "x", nil))
+	if f := p.want(TypeError, 4); string(f.Name) != string(ErrUnavailable) {
+		t.Errorf("got %s", f.Name)
+	}
+	<-c.Refuse()
 }
 
 // A call that was given up may be streamed to within the credit it had, and no

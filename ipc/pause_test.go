@@ -253,6 +253,21 @@ func TestEndWhilePaused(t *testing.T) {
 	}
 }
 
+// A call that a pause has kept from the socket has certainly not started when the
+// connection ends there.
+func TestStartedWhilePaused(t *testing.T) {
+	noLeaks(t)
+	c, p := face(t, Supervisor, Config{})
+	p.greet(Hello{})
+	heard(t, c)
+	c.file.SetWriteDeadline(past) // as if the pause came when the batch is filled
+	o := calling(within(t), c, "x", Message{})
+	eventually(t, "the call is with the writer", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.calls.n == 1 && c.calls.get(1).msg.whole })
+	pause(t, c)
+	c.Close()
+	wantCode(t, got(t, o).err, ErrLost, StartedNo)
+}
+
 // A connection that has ended before is carried as such, and tells nobody again.
 func TestEndedIsCarried(t *testing.T) {
 	noLeaks(t)
