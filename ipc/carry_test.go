@@ -402,6 +402,7 @@ func TestCarriedPastAStoppedWorker(t *testing.T) {
 						unix.Kill(pid, unix.SIGSTOP)
 					}
 					c.Resume()
+					pollerTurn() // it gets on between two pauses
 				}
 				if !ok {
 					if o := <-o; o.err != nil {
