@@ -44,18 +44,47 @@ var errAsideKilled = errors.New("its program was killed: the time was up")
 type asides struct {
 	mu     sync.Mutex
 	closed bool
-	n      int // that run
+	n      int           // that run
+	held   chan struct{} // closed when the hold is over; nil: there is none
 	wg     sync.WaitGroup
 }
 
-func (a *asides) enter() bool {
+// enter lets one in, after a hold.
+func (a *asides) enter(ctx context.Context) error {
+	for {
+		a.mu.Lock()
+		held := a.held
+		if held == nil || a.closed {
+			break
+		}
+		a.mu.Unlock()
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	defer a.mu.Unlock()
+	if a.closed {
+		return ErrStopping
+	}
+	a.n++
+	a.wg.Add(1)
+	return nil
+}
+
+// hold has who comes wait until release.
+func (a *asides) hold() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.closed {
-		a.n++
-		a.wg.Add(1)
-	}
-	return !a.closed
+	a.held = make(chan struct{})
+}
+
+func (a *asides) release() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	close(a.held)
+	a.held = nil
 }
 
 func (a *asides) leave() {
@@ -101,13 +130,13 @@ func (s *Supervisor) runAside(ctx context.Context, l *live, words []string, stdi
 // runProgram runs what spec says but for its streams. family, which may be nil, is
 // what it may leave behind.
 func (s *Supervisor) runProgram(ctx context.Context, spec process.Spec, stdin []byte, family func(pid int) *orphans.Family) (aside, error) {
-	if !s.asides.enter() {
-		return aside{}, ErrStopping
-	}
-	defer s.asides.leave()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.running, cancel)()
+	if err := s.asides.enter(ctx); err != nil {
+		return aside{}, err
+	}
+	defer s.asides.leave()
 	var pipes [3]*os.File // our ends
 	var theirs [3]*os.File
 	defer func() {

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -119,4 +120,32 @@ while True:
 		}}})
 		await(t, s, "it to be replaced", func(st Status) bool { return st.Pools[0].Slots[0].Generation > 1 })
 	})
+}
+
+// While a hold is on no program is begun beside a worker, and nobody waits for
+// longer than he wants.
+func TestAsidesHold(t *testing.T) {
+	var a asides
+	a.hold()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := a.enter(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	entered := make(chan error, 1)
+	go func() { entered <- a.enter(t.Context()) }()
+	select {
+	case err := <-entered:
+		t.Fatalf("one is let in: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	a.release()
+	if err := <-entered; err != nil || a.underWay() != 1 {
+		t.Error(err, a.underWay())
+	}
+	a.leave()
+	a.end()
+	if err := a.enter(t.Context()); !errors.Is(err, ErrStopping) {
+		t.Error(err)
+	}
 }

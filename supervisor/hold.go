@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -31,14 +32,52 @@ type sign struct {
 
 // hold has the loop stand still.
 type hold struct {
+	rest <-chan struct{}   // closed when it has come to rest for long enough
 	got  chan *loop        // has room for one: the loop, which stands still from then on
 	news chan chan []input // what has come meanwhile
 	over chan struct{}     // closed: the loop goes on, with what has come
 }
 
+// restLook is how often it is looked whether the loop is at rest.
+const restLook = 5 * time.Millisecond
+
+// comeToRest takes what comes and begins nothing that is due by its time, as long as
+// what is under way ends by itself within moments. So the moment is found in which no
+// process is being started even where many crash all the time.
+func (l *loop) comeToRest(h *hold) {
+	tick := time.NewTicker(restLook)
+	defer tick.Stop()
+	for busy := l.isBusy(); busy && !l.over; {
+		select {
+		case in := <-l.inputs:
+			l.take(in)
+		case <-l.beats:
+		case <-tick.C:
+			busy = l.isBusy()
+		case <-h.rest:
+			return
+		}
+	}
+}
+
+// isBusy: there is something that will be over in moments.
+func (l *loop) isBusy() bool {
+	_, err := l.machine.Keep(time.Now())
+	if err != nil {
+		return errors.Is(err, lifecycle.ErrStarting)
+	}
+	return l.asides.underWay() > 0 || l.aftermaths.Load() > 0
+}
+
 // stand is the loop's part. What comes meanwhile waits: it is what the processes
 // and the operators of a second or so have to say.
 func (l *loop) stand(h *hold) {
+	l.asides.hold()
+	defer l.asides.release()
+	l.comeToRest(h)
+	if l.over {
+		return
+	}
 	h.got <- l
 	var came []input
 	for {
@@ -57,21 +96,22 @@ func (l *loop) stand(h *hold) {
 	}
 }
 
-// stillTime is how long it may take until all stands still. Each part stops at once
-// but for a call or a write that is under way.
+// stillTime is how long it may take until all stands still, once the loop does. Each
+// part stops at once but for a call or a write that is under way.
 const stillTime = time.Second
 
 // hold makes everything stand still, or nothing: what is under way that can't be
-// handed over is an error that wraps ErrNotNow.
-func (s *Supervisor) hold(ctx context.Context) (k *standstill, err error) {
-	ctx, cancel := context.WithTimeout(ctx, stillTime)
+// handed over is an error that wraps ErrNotNow. rest is how long what ends by itself
+// may take to do so.
+func (s *Supervisor) hold(ctx context.Context, rest time.Duration) (k *standstill, err error) {
+	resting, cancel := context.WithTimeout(ctx, rest)
 	defer cancel()
-	h := &hold{got: make(chan *loop, 1), news: make(chan chan []input), over: make(chan struct{})}
+	h := &hold{rest: resting.Done(), got: make(chan *loop, 1), news: make(chan chan []input), over: make(chan struct{})}
 	select {
 	case s.inputs <- input{hold: h}:
 	case <-s.done:
 		return nil, ErrStopping
-	case <-ctx.Done():
+	case <-resting.Done():
 		return nil, fmt.Errorf("%w: the supervisor is busy", ErrNotNow)
 	}
 	select {
@@ -80,6 +120,8 @@ func (s *Supervisor) hold(ctx context.Context) (k *standstill, err error) {
 	case <-s.done:
 		return nil, ErrStopping
 	}
+	ctx, cancelStill := context.WithTimeout(ctx, stillTime)
+	defer cancelStill()
 	if err := k.stopAll(ctx); err != nil {
 		k.release()
 		return nil, fmt.Errorf("%w: %w", ErrNotNow, err)
@@ -110,18 +152,25 @@ func (k *standstill) stopAll(ctx context.Context) error {
 	if n := k.aftermaths.Load(); n > 0 {
 		return fmt.Errorf("what %d workers have left behind is being looked for", n)
 	}
-	if err := k.pauseLives(ctx); err != nil {
-		return err
-	}
+	// The output first: it may be stuck, and the answers to pings are still read.
 	for _, sink := range []*capture.Sink{k.stdout, k.stderr} {
 		k.resume = append(k.resume, sink.Resume)
 		if err := sink.Pause(ctx); err != nil {
 			return err
 		}
 	}
+	if err := k.pauseLives(ctx); err != nil {
+		return err
+	}
 	if n := notify.Underway(); n > 0 { // execve(2) would wait for those closes
 		return fmt.Errorf("%d descriptors that workers have sent are being closed", n)
 	}
+	return k.listen()
+}
+
+// listen looks at what has come since the loop stands still.
+func (k *standstill) listen() error {
+	k.signs = nil
 	reply := make(chan []input, 1)
 	k.hold.news <- reply
 	for _, in := range <-reply {
@@ -133,6 +182,19 @@ func (k *standstill) stopAll(ctx context.Context) error {
 		default:
 			return fmt.Errorf("something has just happened")
 		}
+	}
+	return nil
+}
+
+// last looks once more, when the next program is about to be executed: it would know
+// nothing of what has come since all was put together, such as an order to stop.
+func (k *standstill) last(news func() bool) error {
+	err := k.listen()
+	if err == nil && news != nil && news() {
+		err = fmt.Errorf("something has just come")
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotNow, err)
 	}
 	return nil
 }
@@ -154,8 +216,9 @@ func (k *standstill) pauseLives(ctx context.Context) error {
 		}
 	}
 	for _, l := range k.lives {
-		c := l.conn.(*ipc.Conn)
-		wg.Go(func() { done(l, c.Resume, c.Pause(ctx)) })
+		if c, ok := l.conn.(*ipc.Conn); ok {
+			wg.Go(func() { done(l, c.Resume, c.Pause(ctx)) })
+		}
 		if l.notify != nil {
 			wg.Go(func() { done(l, l.notify.Resume, l.notify.Pause(ctx)) })
 		}

@@ -38,7 +38,7 @@ func (c Change) Failed() bool {
 	return slices.ContainsFunc(c.Results, func(r Result) bool { return r.Outcome == OutcomeFailed })
 }
 
-// ErrBusy: another reload, or an upgrade, is under way.
+// ErrBusy: another reload is under way, or for an upgrade another upgrade.
 var ErrBusy error = &sentinel{"a reload or an upgrade is under way", "conflict"}
 
 // inPlace are the fields of Pool that workers need not be replaced for.
@@ -121,7 +121,10 @@ func (s *Supervisor) Reload(ctx context.Context, cfg Config) ([]Change, error) {
 		return nil, ErrStopping
 	default:
 	}
-	if !s.reloading.TryLock() {
+	s.exchanging.Lock() // an upgrade that is tried now fails within moments, or there is no this any more
+	ours := s.reloading.TryLock()
+	s.exchanging.Unlock()
+	if !ours {
 		return nil, ErrBusy
 	}
 	pools := cfg.withDefaults().Pools

@@ -26,6 +26,10 @@ type Upgrade struct {
 	Env     []string // nil: this program's
 	// Beside is what else of this program goes on in the next one.
 	Beside []Beside
+	// News reports whether something has come that is still this program's to do, such
+	// as a signal. It is asked last, when signals that come are told to the next one
+	// anyway. nil: there is nothing.
+	News func() bool
 }
 
 // Beside is something beside the supervisor that goes on in the next program.
@@ -75,10 +79,10 @@ func (s *Supervisor) Upgrade(ctx context.Context, u Upgrade) error {
 		return ErrStopping
 	default:
 	}
-	if !s.reloading.TryLock() {
+	if !s.upgrading.TryLock() {
 		return ErrBusy
 	}
-	defer s.reloading.Unlock()
+	defer s.upgrading.Unlock()
 	if err := s.askNext(ctx, u); err != nil {
 		return err
 	}
@@ -127,6 +131,12 @@ func (s *Supervisor) askNext(ctx context.Context, u Upgrade) error {
 
 // exchange tries once. It returns only if there is no next program.
 func (s *Supervisor) exchange(ctx context.Context, u Upgrade, limit time.Duration) (err error) {
+	s.exchanging.Lock() // a reload waits for the outcome
+	defer s.exchanging.Unlock()
+	if !s.reloading.TryLock() {
+		return fmt.Errorf("%w: a reload is under way", ErrNotNow)
+	}
+	defer s.reloading.Unlock()
 	held, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for i, b := range u.Beside {
@@ -136,7 +146,7 @@ func (s *Supervisor) exchange(ctx context.Context, u Upgrade, limit time.Duratio
 		}
 	}
 	defer release(u.Beside)
-	still, err := s.hold(ctx)
+	still, err := s.hold(ctx, limit)
 	if err != nil {
 		return err
 	}
@@ -151,7 +161,11 @@ func (s *Supervisor) exchange(ctx context.Context, u Upgrade, limit time.Duratio
 		}
 	}
 	s.finishWords()
-	return s.spawner.Exec(u.Program, u.Args, u.Env, &out)
+	err = s.spawner.Exec(u.Program, u.Args, u.Env, &out, func() error { return still.last(u.News) })
+	if errors.Is(err, process.ErrStarting) {
+		err = fmt.Errorf("%w: %w", ErrNotNow, err)
+	}
+	return err
 }
 
 func release(all []Beside) {

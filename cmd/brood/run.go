@@ -165,7 +165,8 @@ func (g *globals) run(f runFlags, file *config.File, in *handover.In, announce .
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
-	upgrade = manager.upgrader(sup, &now, doorway{server, doors})
+	signals := listen()
+	upgrade = manager.upgrader(sup, signals, &now, doorway{server, doors})
 	for _, l := range doors.all {
 		log.Info("control socket", "path", l.Addr().String())
 	}
@@ -182,7 +183,7 @@ func (g *globals) run(f runFlags, file *config.File, in *handover.In, announce .
 	for _, l := range doors.all {
 		group.Add(func() error { <-sup.Begun(); return server.Serve(l) }, func(error) { closeServer(server, sup) })
 	}
-	group.Add(signals(sup, reload, upgrade, log))
+	group.Add(signals.actor(sup, reload, upgrade, log))
 	group.Add(manager.actor(sup))
 	return group.Run()
 }
@@ -199,21 +200,33 @@ func closeServer(server *control.Server, sup *supervisor.Supervisor) {
 	_ = server.Close(ctx) // what is left is hung up on
 }
 
-// signals is the actor that turns signals into orders.
-func signals(sup *supervisor.Supervisor, reload reloadFunc, upgrade upgradeFunc, log hclog.Logger) (execute func() error, interrupt func(error)) {
-	c := make(chan os.Signal, 4)
-	// SIGPIPE is taken so that a reader of our output that goes away does not end
-	// us; ignoring it would be inherited by the workers.
-	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2, syscall.SIGPIPE)
+// orders are the signals to brood run.
+type orders struct {
+	told  chan os.Signal
+	holds chan chan struct{} // each is a hold, which ends when it is closed
+	held  chan struct{}      // that which is on; of who upgrades
+}
+
+// listen has signals come from now on, and those that have come since this program
+// began. SIGPIPE is taken so that a reader of our output that goes away does not end
+// us; ignoring it would be inherited by the workers.
+func listen() *orders {
+	return &orders{told: supervisor.Signals(syscall.SIGUSR2, syscall.SIGPIPE), holds: make(chan chan struct{})}
+}
+
+// actor carries them out.
+func (o *orders) actor(sup *supervisor.Supervisor, reload reloadFunc, upgrade upgradeFunc, log hclog.Logger) (execute func() error, interrupt func(error)) {
 	quit := make(chan struct{})
 	var others sync.WaitGroup // reloads and upgrades
 	return func() error {
-			defer signal.Stop(c)
+			defer signal.Stop(o.told)
 			defer others.Wait()
 			asked := false
 			for {
 				select {
-				case sig := <-c:
+				case over := <-o.holds:
+					<-over
+				case sig := <-o.told:
 					switch sig {
 					case syscall.SIGHUP:
 						others.Go(func() { logReload(reload, sup, log) })
@@ -230,6 +243,27 @@ func signals(sup *supervisor.Supervisor, reload reloadFunc, upgrade upgradeFunc,
 			close(quit)
 		}
 }
+
+// Hold has signals wait.
+func (o *orders) Hold(ctx context.Context) error {
+	over := make(chan struct{})
+	select {
+	case o.holds <- over:
+		o.held = over
+		return nil
+	case <-ctx.Done():
+		return errors.New("signals are still being acted on")
+	}
+}
+
+// waiting reports whether there are some: they are this program's.
+func (o *orders) waiting() bool { return len(o.told) > 0 }
+
+// Hand hands nothing over: the next program listens.
+func (o *orders) Hand(*handover.Out) error { return nil }
+
+// Release has them acted on.
+func (o *orders) Release() { close(o.held) }
 
 // reloadFunc reads the configuration again; nil where there is no file.
 type reloadFunc func(ctx context.Context, dryRun bool) ([]supervisor.Change, error)

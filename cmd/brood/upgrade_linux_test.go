@@ -32,12 +32,19 @@ type upgradable struct {
 // serveUpgradable runs config, or what it names, by a copy of brood.
 func serveUpgradable(t *testing.T, config string, args ...string) *upgradable {
 	t.Helper()
+	u := newUpgradable(t, config, args...)
+	u.awaitHealthy()
+	return u
+}
+
+// newUpgradable does, and does not wait for its workers.
+func newUpgradable(t *testing.T, config string, args ...string) *upgradable {
+	t.Helper()
 	dir := socketDir(t)
 	u := &upgradable{program: filepath.Join(dir, "brood"), file: filepath.Join(dir, "brood.yaml")}
 	u.install(t)
 	u.write(t, config)
 	u.server = serveProgram(t, u.program, filepath.Join(dir, "control.sock"), append([]string{"-c", u.file}, args...)...)
-	u.awaitHealthy()
 	return u
 }
 
@@ -476,5 +483,117 @@ func TestUpgradeUnderServiceManager(t *testing.T) {
 		u.upgrade()
 		said("RELOADING=1")
 		said("READY=1")
+	}
+}
+
+// TestUpgradeAmongCrashes: the moment that an upgrade takes is found where workers
+// crash all the time.
+func TestUpgradeAmongCrashes(t *testing.T) {
+	u := serveUpgradable(t, "pools: {web: {command: [echo-worker], ready: {when: hello}}}", "--log-level", "error")
+	u.write(t, `pools:
+  web: {command: [echo-worker], ready: {when: hello}}
+  crashes: {command: [sh, -c, exit 1], workers: 12, ready: {when: alive}, restart: {backoff: 1ms..2ms, budget: off, rate: off}}
+`)
+	u.cmd.Process.Signal(syscall.SIGHUP) // which does not wait for them to be up
+	crashes := func() (n int) {
+		for _, p := range u.status().Pools[1:] {
+			for _, w := range p.Slots {
+				n += w.Restarts
+			}
+		}
+		return n
+	}
+	until(t, "the workers crash", func() bool { return crashes() > 100 })
+	before := workersOf(u.status())[0]
+	for range 2 {
+		u.upgrade()
+		seen := crashes()
+		until(t, "they go on crashing", func() bool { return crashes() > seen+20 })
+	}
+	if now := workersOf(u.status())[0]; now != before {
+		t.Errorf("%s, before %s", now, before)
+	}
+}
+
+// TestUpgradeAndStop: whenever SIGTERM comes, it is not lost.
+func TestUpgradeAndStop(t *testing.T) {
+	rounds := 24
+	if raced {
+		rounds = 6
+	}
+	for i := range rounds {
+		u := serveUpgradable(t, "pools: {web: {command: [echo-worker], workers: 2, ready: {when: hello}}}", "--log-level", "error")
+		kids := childrenOf(u.cmd.Process.Pid)
+		u.cmd.Process.Signal(syscall.SIGUSR2)
+		time.Sleep(time.Duration(i) * time.Millisecond)
+		u.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-u.ended:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("SIGTERM that came %dms after SIGUSR2 was lost\n%v", i, u.log)
+		}
+		until(t, "no worker is left", func() bool {
+			return !slices.ContainsFunc(kids, func(p child) bool { return syscall.Kill(p.pid, 0) == nil && !isZombie(p.pid) })
+		})
+	}
+}
+
+// TestUpgradeWaitsForReload, and a reload does for an upgrade that is tried and comes
+// to nothing.
+func TestUpgradeWaitsForReload(t *testing.T) {
+	const config = `pools:
+  web: {command: [sh, -c, 'sleep 1; echo ready; exec sleep 1000'], ready: {when: log, log: ready}, rollout: {soak: 1ms}, env: {A: %s}}
+  jobs: {command: [echo-worker], ready: {when: hello}}
+`
+	u := serveUpgradable(t, fmt.Sprintf(config, "a"))
+	u.write(t, fmt.Sprintf(config, "b"))
+	u.cmd.Process.Signal(syscall.SIGHUP)
+	until(t, "the reload is under way", func() bool {
+		return slices.ContainsFunc(childrenOf(u.cmd.Process.Pid), func(p child) bool { return environHas(p.pid, "A=b") })
+	})
+	u.upgrade()
+	if w := u.status().Pools[0].Slots[0]; w.Generation != 2 || w.State != "ready" {
+		t.Errorf("after the upgrade web/1 is %+v", w)
+	}
+
+	asked := make(chan result, 1)
+	go func() { asked <- shell(t, u.socket, "brood send jobs/1 sleep 3s") }()
+	until(t, "a command is under way", func() bool { return u.status().Pools[1].Slots[0].Inflight == 1 })
+	u.cmd.Process.Signal(syscall.SIGUSR2)
+	u.write(t, strings.Replace(fmt.Sprintf(config, "b"), "jobs: {", "jobs: {stop: {timeout: 3s}, ", 1))
+	u.cmd.Process.Signal(syscall.SIGHUP)
+	until(t, "the reload is done", func() bool { return strings.Contains(u.log.String(), `kind=inplace fields=["stop"]`) })
+	<-asked
+}
+
+func environHas(pid int, kv string) bool {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	return slices.Contains(strings.Split(string(b), "\x00"), kv)
+}
+
+// TestUpgradeRefusedBeforeReady: the service manager is not told READY=1 by an
+// upgrade that comes to nothing before all is up.
+func TestUpgradeRefusedBeforeReady(t *testing.T) {
+	dir := socketDir(t)
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "notify"))
+	u := newUpgradable(t, "pools: {web: {command: [sleep, 1000], ready: {when: exec, exec: [sleep, 60]}}}")
+	until(t, "the check runs", func() bool { return len(childrenOf(u.cmd.Process.Pid)) == 2 })
+	if r := shell(t, u.socket, "brood upgrade --wait 500ms"); r.code == 0 || !strings.Contains(r.stderr, "beside") {
+		t.Errorf("brood upgrade: %v", r)
+	}
+	manager.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	for b := make([]byte, 4096); ; {
+		n, err := manager.Read(b)
+		if err != nil {
+			break
+		}
+		if strings.Contains(string(b[:n]), "READY=1") {
+			t.Errorf("it says %q", b[:n])
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -32,10 +33,11 @@ func came(text string) bool {
 // Signals are those that are listened to.
 var Signals = []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM}
 
-var (
-	heard  = make(chan os.Signal, 64)
-	before int // of heard, how many nobody else can have heard
-)
+// heard has what has come, until somebody takes it.
+var heard = make(chan os.Signal, 64)
+
+// ended is set once the listening goes on elsewhere, or not at all.
+var ended atomic.Bool
 
 func init() {
 	if Came {
@@ -43,14 +45,23 @@ func init() {
 	}
 }
 
-// Break is called by the main function before it asks for any signal.
-func Break() { before = len(heard) }
+// Take has who asks for signals go on with the listening: in the channel is what has
+// come, and Signals come to it from now on. So none is missed and none told twice. It
+// is nil where nothing is listened to.
+func Take() chan os.Signal {
+	if !Came || ended.Swap(true) {
+		return nil
+	}
+	return heard
+}
 
-// End ends the listening, once the main function has asked for signals, and
-// returns those that came before it could.
+// End ends the listening, if nobody has taken it, and returns what has come.
 func End() (missed []os.Signal) {
+	if !Came || ended.Swap(true) {
+		return nil
+	}
 	signal.Stop(heard)
-	for ; before > 0; before-- {
+	for len(heard) > 0 {
 		missed = append(missed, <-heard)
 	}
 	return missed

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -85,6 +86,10 @@ func (o Moment) from(now time.Time) time.Time {
 	return now.Add(o.In)
 }
 
+// ErrStarting is in the chain of the error of Keep when it is the start of a process
+// that is under way.
+var ErrStarting = errors.New("it is being started")
+
 // Keep puts the machine down as it is at now. It goes on all the same. The error
 // says what is under way that can't be put down: an order, a rollout, the start of
 // a process, a shutdown.
@@ -149,7 +154,7 @@ func (s *slot) keep(now time.Time) (KeptSlot, error) {
 		return k, nil
 	}
 	if p.phase == ordered {
-		return k, fmt.Errorf("%v is being started", p.id)
+		return k, fmt.Errorf("%v: %w", p.id, ErrStarting)
 	}
 	k.Process = &KeptProcess{
 		Generation: p.id.Generation, Version: p.version, PID: p.pid, Phase: uint8(p.phase),

@@ -81,7 +81,7 @@ func TestKeepSaysWhatIsUnderWay(t *testing.T) {
 			t.Errorf("%v, wanted %s", err, want)
 		}
 	}
-	look("web/1#1 is being started")
+	look("web/1#1: it is being started")
 	for _, ev := range []Event{spawnedIn(1, 1), spawnedIn(2, 1)} {
 		m.Step(now, ev)
 	}

@@ -19,7 +19,7 @@ import (
 // exec is Spawner.Exec: the thread that forks executes the next program, and
 // becomes its main thread. Its children stay its own; when it ended, they would
 // be killed.
-func (t *thread) exec(path string, argv, env []string, out *handover.Out) error {
+func (t *thread) exec(path string, argv, env []string, out *handover.Out, last func() error) error {
 	if dawn.Came && !t.lasting {
 		return errors.New("process: this program came by a handover and its main function does not call supervisor.Main: the workers it was given would die with its main thread")
 	}
@@ -35,7 +35,7 @@ func (t *thread) exec(path string, argv, env []string, out *handover.Out) error 
 		if starting.Load() > 0 {
 			return 0, ErrStarting
 		}
-		return 0, t.become(path, argv, env, out, there)
+		return 0, t.become(path, argv, env, out, there, last)
 	})
 	return err
 }
@@ -94,7 +94,7 @@ func noRoom(n int, err error) error {
 
 // become is execve(2). It is called by the thread itself; fds are out's in its
 // table.
-func (t *thread) become(path string, argv, env []string, out *handover.Out, fds []int) error {
+func (t *thread) become(path string, argv, env []string, out *handover.Out, fds []int, last func() error) error {
 	defer hold()()
 	if t.to < 0 { // what is not close-on-exec for a moment must not get into other children
 		syscall.ForkLock.RLock()
@@ -112,10 +112,17 @@ func (t *thread) become(path string, argv, env []string, out *handover.Out, fds 
 	}
 	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool { return strings.HasPrefix(kv, handover.Env+"=") })
 	defer ownFileLimit()()
+	var news error
 	_, err = retryBusy(func() (int, error) {
-		defer ignore()()
+		defer deafen()()
+		if news = last(); news != nil {
+			return 0, news
+		}
 		return 0, syscall.Exec(path, argv, append(env, variable))
 	})
+	if news != nil {
+		return news
+	}
 	return &fs.PathError{Op: "exec", Path: path, Err: err}
 }
 

@@ -312,6 +312,7 @@ func failures(s *Spawner, dir string) (wrong []error) {
 		env   []string
 		extra []int
 		limit uint64
+		news  error
 		want  error
 	}{
 		{path: filepath.Join(dir, "missing"), want: unix.ENOENT},
@@ -319,6 +320,7 @@ func failures(s *Spawner, dir string) (wrong []error) {
 		{path: secret, want: unix.EACCES},
 		{path: text, want: unix.ENOEXEC},
 		{path: busy, want: unix.ETXTBSY},
+		{path: "/proc/self/exe", news: ErrStarting, want: ErrStarting},
 		{path: "/proc/self/exe", env: long, want: unix.E2BIG},
 		{path: "/proc/self/exe", env: []string{"NUL=\x00"}, want: unix.EINVAL},
 		{path: "/proc/self/exe", extra: []int{gone}, want: unix.EBADF},
@@ -340,7 +342,11 @@ func failures(s *Spawner, dir string) (wrong []error) {
 				return wrong
 			}
 		}
-		err = s.Exec(c.path, asProgram("unexpected"), c.env, &out)
+		last := asBefore
+		if c.news != nil {
+			last = func() error { return c.news }
+		}
+		err = s.Exec(c.path, asProgram("unexpected"), c.env, &out, last)
 		if lifted := lift(); lifted != nil {
 			blame("%w", lifted)
 		}
@@ -425,7 +431,7 @@ func TestExecWithoutMain(t *testing.T) {
 	defer s.Close()
 	dawn.Came = true
 	defer func() { dawn.Came = false }()
-	if err := s.Exec("/proc/self/exe", asProgram("unexpected"), nil, &handover.Out{}); err == nil || !strings.Contains(err.Error(), "supervisor.Main") {
+	if err := s.Exec("/proc/self/exe", asProgram("unexpected"), nil, &handover.Out{}, asBefore); err == nil || !strings.Contains(err.Error(), "supervisor.Main") {
 		t.Error(err)
 	}
 }
@@ -451,7 +457,7 @@ func TestExecWhileOneIsStarted(t *testing.T) {
 			started <- p
 		}()
 		pid := <-table.forked
-		err := s.Exec(text, asProgram("unexpected"), nil, &handover.Out{})
+		err := s.Exec(text, asProgram("unexpected"), nil, &handover.Out{}, asBefore)
 		if err := unix.Kill(pid, unix.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
@@ -489,6 +495,14 @@ func TestExecKeepsSignals(t *testing.T) {
 				l.order("signals")
 				if got := l.await("signals "); got != all {
 					t.Errorf("before it asks for any: %s", got)
+				}
+				number++
+				l.order("dozing")
+				l.await("dozing")
+				l.arrive(number)
+				l.order("signals")
+				if got := l.await("signals "); got != all {
+					t.Errorf("after its main function has begun: %s", got)
 				}
 				number++
 				l.next(number, "late")

@@ -62,6 +62,21 @@ func init() {
 	}
 }
 
+// doze is told four signals before it has asked for any.
+func doze() {
+	os.Unsetenv("TEST_DOZING")
+	fmt.Println("dozing")
+	c := make(chan os.Signal, 64)
+	signal.Notify(c, dawn.Signals...)
+	for _, sig := range append([]os.Signal{unix.SIGUSR1}, dawn.Signals...) {
+		_ = unix.Kill(os.Getpid(), sig.(unix.Signal))
+	}
+	for range dawn.Signals {
+		<-c
+	}
+	signal.Stop(c)
+}
+
 // deaf lasts until four signals have come, one of which waits.
 func deaf() {
 	os.Unsetenv("TEST_DEAF")
@@ -99,11 +114,14 @@ type handed struct {
 }
 
 func generations() int {
+	if os.Getenv("TEST_DOZING") != "" {
+		doze()
+	}
 	in, err := handover.Receive()
 	if err != nil {
 		return complain(err)
 	}
-	g := &generation{in: in, signals: make(chan os.Signal, 64)}
+	g := &generation{in: in, signals: Signals(unix.SIGUSR1, unix.SIGUSR2)}
 	if _, err := in.Get("state", &g.state); err != nil {
 		return complain(err)
 	}
@@ -111,7 +129,6 @@ func generations() int {
 	if os.Getenv("TEST_SHARED_TABLE") != "" {
 		unshare = func(int) error { return unix.EPERM }
 	}
-	signal.Notify(g.signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
 	g.spawner = NewSpawner(nil)
 	if g.set, err = watch.New(); err != nil {
 		return complain(err)
@@ -215,8 +232,11 @@ func (g *generation) become(path string) error {
 	if path == "" {
 		path = "/proc/self/exe"
 	}
-	return g.spawner.Exec(path, os.Args, append(os.Environ(), handover.Env+"=77"), &out)
+	return g.spawner.Exec(path, os.Args, append(os.Environ(), handover.Env+"=77"), &out, asBefore)
 }
+
+// asBefore is a last of Exec to which nothing has come.
+func asBefore() error { return nil }
 
 var orderWords = map[string]func(g *generation, rest string) error{
 	"start": func(g *generation, script string) error { return g.start(script, Attr{}) },
@@ -242,6 +262,12 @@ var orderWords = map[string]func(g *generation, rest string) error{
 	"deaf": func(g *generation, _ string) error {
 		os.Setenv("TEST_DEAF", "1")
 		defer os.Unsetenv("TEST_DEAF")
+		return g.exec("")
+	},
+	// dozing is followed by one that asks for signals late in its main function.
+	"dozing": func(g *generation, _ string) error {
+		os.Setenv("TEST_DOZING", "1")
+		defer os.Unsetenv("TEST_DOZING")
 		return g.exec("")
 	},
 	// late is as if signals came while it executes itself.

@@ -22,7 +22,8 @@ import (
 //     them when it starts, before it has handlers. SIGHUP and SIGINT are ignored,
 //     which it respects, until the init of package dawn.
 //   - SIGTERM and SIGQUIT end the program until then, a millisecond or two, as
-//     they are sent to end it.
+//     they are sent to end it. For SIGTERM that begins before execve(2): a handler
+//     that is called within that is never heard of again.
 //
 // As long as the old program runs its handlers get what is sent. What it does
 // about an order now will hardly come to anything, so the new one is told too.
@@ -158,16 +159,30 @@ func sigaction(sig unix.Signal, set, was *handler) error {
 	return nil
 }
 
-// ignore has this program, and the next one, ignore what it can, and returns what
-// undoes that.
-func ignore() (undo func()) {
-	was := make([]handler, len(ignored))
-	for i, sig := range ignored {
-		_ = sigaction(sig, &handler{sigIgn}, &was[i])
+// deafen has this program, and the next one, ignore what it can and die of SIGTERM,
+// and returns what undoes that. What came before was told to this program by then:
+// it is in the channels of who listens.
+func deafen() (undo func()) {
+	was := map[unix.Signal]*handler{}
+	set := func(sig unix.Signal, to handler) {
+		h := &handler{}
+		if sigaction(sig, nil, h) == nil && h[0] != sigIgn {
+			was[sig] = h
+			_ = sigaction(sig, &to, nil)
+		}
 	}
+	for _, sig := range ignored {
+		set(sig, handler{sigIgn})
+	}
+	set(unix.SIGTERM, handler{})
+	// Stop waits until what came was told to all who listen. The handler of SIGURG is
+	// the runtime's own and stays.
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, unix.SIGURG)
+	signal.Stop(c)
 	return func() {
-		for i, sig := range ignored {
-			_ = sigaction(sig, &was[i], nil)
+		for sig, h := range was {
+			_ = sigaction(sig, h, nil)
 		}
 	}
 }

@@ -24,16 +24,15 @@ var mainThread atomic.Pointer[thread]
 // has a goroutine of its own, as the main thread is the parent of the processes
 // that were handed over, and the one by which every Spawner forks.
 //
-// f begins by asking for the signals that it wants ([signal.Notify]). Those that
-// came earlier, since the handover began, are told to it when it makes its first
-// Spawner; what it has not asked for has its usual effect from then on. Until
+// f asks for the signals that it wants by [Signals] before it makes its first
+// Spawner. Those that came earlier, since the handover began, are told to it then at
+// the latest; what it has not asked for has its usual effect from then on. Until
 // then, and in programs that it starts without a Spawner, SIGUSR1, SIGUSR2 and
 // what else the runtime does not need are blocked.
 func Main(f func() int) int {
 	if !dawn.Came || unix.Gettid() != os.Getpid() {
 		return f()
 	}
-	dawn.Break()
 	t := &thread{requests: make(chan request), done: make(chan struct{}), to: -1, from: -1}
 	mainThread.Store(t)
 	defer mainThread.Store(nil)

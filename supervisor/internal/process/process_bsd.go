@@ -44,7 +44,9 @@ func startThread(Table) *thread { return &thread{} }
 func (*thread) fork()           {}
 func (*thread) close()          {}
 
-func (*thread) exec(string, []string, []string, *handover.Out) error { return unsupported("exec") }
+func (*thread) exec(string, []string, []string, *handover.Out, func() error) error {
+	return unsupported("exec")
+}
 
 // Adopt fails: what is missing here is that a supervisor hands over to another.
 func Adopt(int) (*Process, error) { return nil, unsupported("adopt") }

@@ -110,10 +110,12 @@ var ErrStarting = errors.New("process: one is being started; try again when it r
 // unless they share the main thread.
 //
 // Signals that would end a program wait for the next one from here on, or are
-// told to both. There is nothing but Linux that it works on
-// ([errors.ErrUnsupported]).
-func (s *Spawner) Exec(path string, argv, env []string, out *handover.Out) error {
-	return s.thread.exec(path, argv, env, out)
+// told to both. So last is called when that has begun: what this program was told
+// before, and it knows by then, the next one will not be told; if last has an error
+// nothing is executed. It is called by the thread that forks. There is nothing but
+// Linux that Exec works on ([errors.ErrUnsupported]).
+func (s *Spawner) Exec(path string, argv, env []string, out *handover.Out, last func() error) error {
+	return s.thread.exec(path, argv, env, out, last)
 }
 
 // Close runs what is queued and ends the thread, and with it, on Linux, every
