@@ -158,7 +158,7 @@ func (k *standstill) keep(l *live, out *handover.Out) (keptLive, error) {
 	if p := l.pong.Load(); p != nil {
 		v.Pong = &keptPong{p.Pong, p.rtt, time.Since(p.at)}
 	}
-	if err := v.keepConn(l.conn.(*ipc.Conn), out); err != nil {
+	if err := v.keepConn(l.conn, out); err != nil {
 		return v, fmt.Errorf("%v: %w", l.id, err)
 	}
 	if l.notify != nil {
@@ -175,11 +175,16 @@ func (k *standstill) keep(l *live, out *handover.Out) (keptLive, error) {
 	return v, nil
 }
 
-func (v *keptLive) keepConn(c *ipc.Conn, out *handover.Out) (err error) {
+func (v *keptLive) keepConn(conn link, out *handover.Out) (err error) {
+	v.ConnFD = -1
+	c, ok := conn.(*ipc.Conn)
+	if !ok { // it did not survive the upgrade before
+		v.Conn = conn.(brokenLink).state()
+		return nil
+	}
 	if v.Conn, err = c.State(); err != nil {
 		return err
 	}
-	v.ConnFD = -1
 	if v.Conn.Ended != "" {
 		return nil
 	}

@@ -229,6 +229,9 @@ func (s *Supervisor) catchUp(ctx context.Context) {
 // brokenLink is a connection that could not be gone on with.
 type brokenLink struct{ err error }
 
+// state is that of a connection that has ended.
+func (b brokenLink) state() ipc.State { return ipc.State{Ended: b.err.Error()} }
+
 func (b brokenLink) lost(command string) error {
 	return &ipc.CallError{Command: command, Code: ipc.ErrLost, Message: b.err.Error(), Started: ipc.StartedNo}
 }
