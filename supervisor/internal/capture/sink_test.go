@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -63,10 +64,25 @@ func TestStuckSinkDropsCountsAndTells(t *testing.T) {
 	}
 }
 
+// signalling is a writer that tells of the first write.
+type signalling struct {
+	io.Writer
+	under chan struct{}
+	once  sync.Once
+}
+
+func (s *signalling) Write(b []byte) (int, error) {
+	s.once.Do(func() { close(s.under) })
+	return s.Writer.Write(b)
+}
+
 // Once there is room again nothing is dropped.
 func TestSinkRecovers(t *testing.T) {
 	r, w := io.Pipe()
-	s := NewSink(w)
+	under := make(chan struct{})
+	s := NewSink(&signalling{Writer: w, under: under})
+	s.line("web/1", []byte("first"))
+	await(t, "the first write", under) // so that all the rest finds it stuck, and is taken at once
 	for range 2 * maxQueued / 1024 {
 		s.line("web/1", make([]byte, 1024))
 	}
