@@ -597,3 +597,33 @@ func TestUpgradeRefusedBeforeReady(t *testing.T) {
 		}
 	}
 }
+
+// TestUpgradeWithoutProc: where there is no /proc, as in some chroots, the workers
+// are children of the thread that executes the next program all the same.
+func TestUpgradeWithoutProc(t *testing.T) {
+	need(t, "unshare", "umount")
+	if os.Geteuid() != 0 {
+		t.Skip("only root can take /proc away")
+	}
+	dir := socketDir(t)
+	u := &upgradable{program: filepath.Join(dir, "brood"), file: filepath.Join(dir, "brood.yaml")}
+	u.install(t)
+	u.write(t, "pools: {web: {command: [echo-worker], workers: 2, ready: {when: hello}}}")
+	start := filepath.Join(dir, "start")
+	script := fmt.Sprintf("#!/bin/sh\nexec unshare -m sh -c 'umount -l /proc && exec \"$0\" \"$@\"' %s \"$@\"\n", u.program)
+	if err := os.WriteFile(start, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	u.server = serveProgram(t, start, filepath.Join(dir, "control.sock"), "-c", u.file)
+	u.awaitHealthy()
+	before := workersOf(u.status())
+	for range 3 {
+		u.upgrade()
+		if r := shell(t, u.socket, "brood send 'web/*' echo here"); r.code != 0 {
+			t.Errorf("%v\n%v", r, u.log)
+		}
+	}
+	if now := workersOf(u.status()); !slices.Equal(now, before) {
+		t.Errorf("%v, before %v", now, before)
+	}
+}

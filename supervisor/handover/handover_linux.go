@@ -9,7 +9,7 @@ import (
 )
 
 // Seal makes the descriptor that the next program reads, and returns the variable
-// that names it. fds are the descriptors of Out as that program will find them,
+// that names it. It is sealed (fcntl(2)), by which package dawn knows it. fds are the descriptors of Out as that program will find them,
 // in order. It is called by the thread that executes the next program, whose
 // table of descriptors may be its own: so it makes no *os.File.
 func (o *Out) Seal(fds []int) (fd int, env string, err error) {
@@ -17,7 +17,7 @@ func (o *Out) Seal(fds []int) (fd int, env string, err error) {
 	if err != nil {
 		return -1, "", err
 	}
-	fd, err = unix.MemfdCreate("brood-handover", 0) // not close-on-exec
+	fd, err = unix.MemfdCreate("brood-handover", unix.MFD_ALLOW_SEALING) // not close-on-exec
 	if err != nil {
 		return -1, "", os.NewSyscallError("memfd_create", err)
 	}
@@ -28,6 +28,11 @@ func (o *Out) Seal(fds []int) (fd int, env string, err error) {
 			return -1, "", os.NewSyscallError("pwrite", err)
 		}
 		at += max(n, 0)
+	}
+	const all = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, all); err != nil {
+		unix.Close(fd)
+		return -1, "", os.NewSyscallError("fcntl", err)
 	}
 	return fd, Env + "=" + strconv.Itoa(fd), nil
 }

@@ -10,7 +10,6 @@ package dawn
 import (
 	"os"
 	"os/signal"
-	"strconv"
 	"sync/atomic"
 	"syscall"
 )
@@ -20,15 +19,6 @@ const env = "BROOD_HANDOVER"
 
 // Came tells whether this program came by a handover.
 var Came = came(os.Getenv(env))
-
-// came tells whether text names a descriptor as handover.Out.Seal makes one.
-func came(text string) bool {
-	if _, err := strconv.ParseUint(text, 10, 31); err != nil {
-		return false
-	}
-	is, err := os.Readlink("/proc/self/fd/" + text)
-	return err == nil && is == "/memfd:brood-handover (deleted)"
-}
 
 // Signals are those that are listened to.
 var Signals = []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM}
