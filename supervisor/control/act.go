@@ -277,7 +277,7 @@ func (s *Server) upgrade(r *request) error {
 	}
 	is := said{Tongue: tongueHTTP, Owed: &owed{Before: s.cfg.Version, Close: r.Close || !r.ProtoAtLeast(1, 1)}}
 	if w := webFrom(r.Context()); w != nil {
-		is.Ahead = bytes.Clone(w.ahead)
+		is.Ahead = bytes.Clone(w.ahead())
 	}
 	out, err := s.doUpgrade(r.Context(), r.caller, wait, is)
 	if err != nil {

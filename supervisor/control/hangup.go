@@ -24,8 +24,12 @@ func hasInput(c *net.UnixConn) bool {
 
 // peek reads what is there and leaves it there.
 func peek(fd uintptr, b []byte) (int, error) {
-	n, _, err := unix.Recvfrom(int(fd), b, unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	return n, err
+	for {
+		n, _, err := unix.Recvfrom(int(fd), b, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
 }
 
 // hungUp reports whether the other end is closed both ways. After
@@ -37,9 +41,9 @@ func hungUp(fd uintptr) bool {
 	return err == nil && n > 0 && fds[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
 }
 
-// hasClient reports whether a client is in the queue of the listening socket fd,
-// or comes within wait.
-func hasClient(fd uintptr, wait time.Duration) bool {
+// isReadable reports whether there is something to be read at fd, the end included,
+// or of a listening socket somebody in its queue; or comes within wait.
+func isReadable(fd uintptr, wait time.Duration) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, int(wait.Milliseconds()))
 	return err == nil && n > 0

@@ -140,7 +140,7 @@ func (s *Server) receive(g *guest) {
 		g.Close()
 	case was.Tongue == tongueHTTP || isHTTP(first[0]):
 		_ = g.UnixConn.SetReadDeadline(time.Time{})
-		if !s.web.hand(&webConn{guest: g, ahead: bytes.Clone(first)}) {
+		if !s.web.hand(newWebConn(g, bytes.Clone(first))) {
 			g.Close()
 		}
 	default:

@@ -2,11 +2,13 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -23,13 +25,26 @@ import (
 // at a time. When Read has been errHeld once it is never anything else.
 type webConn struct {
 	*guest
-	ahead   []byte // off the socket, and not given yet
+	buf     []byte // off the socket
+	given   int    // of buf
 	header  []byte // given of a header that is not whole
 	began   bool   // the header was given whole
 	body    int64  // bytes of the body that may be given
 	chunked bool   // how many there are is in the body, see chunks
 	chunks  chunks
 	over    atomic.Int32
+
+	// Of lookOut, so that it makes nothing anew each time.
+	first [1]byte
+	gone  error
+	look  func(fd uintptr) bool // peekOnce
+}
+
+// newWebConn is g, which has said what is given.
+func newWebConn(g *guest, ahead []byte) *webConn {
+	w := &webConn{guest: g, buf: ahead}
+	w.look = w.peekOnce
+	return w
 }
 
 // webConn.over
@@ -59,14 +74,35 @@ func (w *webConn) Read(b []byte) (int, error) {
 	return w.readHeader(b)
 }
 
+// ahead is what is off the socket and not given yet.
+func (w *webConn) ahead() []byte { return w.buf[w.given:] }
+
+// takeAhead gives of it, as there is some.
+func (w *webConn) takeAhead(b []byte) int {
+	n := copy(b, w.ahead())
+	w.given += n
+	return n
+}
+
+// drained is called before a read of the socket: nothing is ahead.
+func (w *webConn) drained() { w.buf, w.given = w.buf[:0], 0 }
+
+// giveBack takes b back, the end of what was read last.
+func (w *webConn) giveBack(b []byte) {
+	if w.given >= len(b) {
+		w.given -= len(b) // it came of buf
+		return
+	}
+	w.buf = append(w.buf, b...) // of the socket, as nothing was ahead
+}
+
 // take reads what is there of a body.
 func (w *webConn) take(b []byte) (int, error) {
-	if len(w.ahead) == 0 {
-		return w.UnixConn.Read(b)
+	if len(w.ahead()) > 0 {
+		return w.takeAhead(b), nil
 	}
-	n := copy(b, w.ahead)
-	w.ahead = w.ahead[n:]
-	return n, nil
+	w.drained()
+	return w.UnixConn.Read(b)
 }
 
 // takeChunks reads what is there of a chunked body, and nothing behind it.
@@ -75,9 +111,7 @@ func (w *webConn) takeChunks(b []byte) (int, error) {
 	end, over := w.chunks.pass(b[:n])
 	if over {
 		w.chunked = false
-		if end < n {
-			w.ahead = append(bytes.Clone(b[end:n]), w.ahead...)
-		}
+		w.giveBack(b[end:n])
 		return end, err
 	}
 	return n, err
@@ -104,9 +138,7 @@ func (w *webConn) readHeader(b []byte) (int, error) {
 			w.header = append(w.header, b[:n]...)
 			return n, nil
 		}
-		if end < n {
-			w.ahead = append(bytes.Clone(b[end:n]), w.ahead...)
-		}
+		w.giveBack(b[end:n])
 		w.header, w.began = w.header[:0], true
 		if !w.house.begin(w.guest) {
 			return 0, net.ErrClosed // it was evicted
@@ -118,7 +150,8 @@ func (w *webConn) readHeader(b []byte) (int, error) {
 // takeHeader reads what is there of one, if that may be begun with.
 func (w *webConn) takeHeader(b []byte) (n int, err error) {
 	switch {
-	case len(w.ahead) == 0:
+	case len(w.ahead()) == 0:
+		w.drained()
 		n, err = w.await(b)
 		if errors.Is(err, errHeld) {
 			w.header = append(w.header, b[:n]...)
@@ -126,8 +159,7 @@ func (w *webConn) takeHeader(b []byte) (n int, err error) {
 	case w.house.isHeld():
 		err = errHeld
 	default:
-		n = copy(b, w.ahead)
-		w.ahead = w.ahead[n:]
+		n = w.takeAhead(b)
 	}
 	if errors.Is(err, errHeld) {
 		w.over.CompareAndSwap(webOpen, webHeld)
@@ -161,27 +193,27 @@ func endOfHeader(before, b []byte) int {
 // lookOut waits until the client has hung up, or the read deadline passes. It takes
 // nothing off the socket.
 func (w *webConn) lookOut() (int, error) {
-	var err error
-	var first [1]byte
-	rawErr := w.raw.Read(func(fd uintptr) bool {
-		var n int
-		for n, err = peek(fd, first[:]); errors.Is(err, unix.EINTR); n, err = peek(fd, first[:]) {
-		}
-		switch {
-		case errors.Is(err, unix.EAGAIN):
-			return false
-		case err == nil && n > 0: // the next request
-			return hungUp(fd)
-		}
-		return true
-	})
-	switch {
-	case rawErr != nil:
-		return 0, rawErr
-	case err != nil:
+	w.gone = nil
+	if err := w.raw.Read(w.look); err != nil {
 		return 0, err
 	}
-	return 0, io.EOF
+	return 0, cmp.Or(w.gone, io.EOF)
+}
+
+// peekOnce is true when the client has hung up.
+func (w *webConn) peekOnce(fd uintptr) bool {
+	if !isReadable(fd, 0) {
+		return false
+	}
+	n, err := peek(fd, w.first[:])
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return false
+	case err == nil && n > 0: // the next request
+		return hungUp(fd)
+	}
+	w.gone = err
+	return true
 }
 
 // Close hangs up, unless net/http was told to let go.
@@ -198,7 +230,7 @@ func (w *webConn) Close() error {
 
 // unbegun is what w has said and nobody has begun with.
 func (w *webConn) unbegun() said {
-	return said{Tongue: tongueHTTP, Ahead: append(bytes.Clone(w.header), w.ahead...)}
+	return said{Tongue: tongueHTTP, Ahead: slices.Concat(w.header, w.ahead())}
 }
 
 // begins is called with each request, before anything of its body is read.
