@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -110,6 +111,7 @@ func (t *thread) become(path string, argv, env []string, out *handover.Out, fds 
 	if err != nil {
 		return fmt.Errorf("process: exec: %w", err)
 	}
+	defer dieWithParent()()
 	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool { return strings.HasPrefix(kv, handover.Env+"=") })
 	defer ownFileLimit()()
 	var news error
@@ -124,6 +126,15 @@ func (t *thread) become(path string, argv, env []string, out *handover.Out, fds 
 		return news
 	}
 	return &fs.PathError{Op: "exec", Path: path, Err: err}
+}
+
+// dieWithParent has the calling thread, about to become the main thread, die as
+// that one would, and returns what undoes that.
+func dieWithParent() (undo func()) {
+	var was int32
+	_ = unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&was)), 0, 0, 0)
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(deathSignal), 0, 0, 0)
+	return func() { _ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(was), 0, 0, 0) }
 }
 
 // inheritable has descriptors outlive execve(2), and returns those which would

@@ -12,8 +12,10 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -30,11 +32,15 @@ type lineage struct {
 	kept  []string // read, and not yet asked for
 }
 
+// softLimit is that of open files of a lineage: less than the runtime raises it
+// to, and than is handed over.
+const softLimit = 500
+
 // found starts a lineage, which is gone at the end of the test.
 func found(t *testing.T, env ...string) *lineage {
 	t.Helper()
-	program := asProgram("generations")
-	l := &lineage{t: t, cmd: exec.Command(program[0], program[1:]...), lines: make(chan string, 1024)}
+	script := fmt.Sprintf(`ulimit -Sn %d && exec "$@"`, softLimit)
+	l := &lineage{t: t, cmd: exec.Command("sh", append([]string{"-c", script, "sh"}, asProgram("generations")...)...), lines: make(chan string, 1024)}
 	l.cmd.Env = append(os.Environ(), env...)
 	l.cmd.Stderr = os.Stderr
 	out, w, err := os.Pipe()
@@ -130,6 +136,10 @@ func (l *lineage) start(order string) *child {
 	l.t.Cleanup(func() { unix.Close(fd) })
 	if set := maskOf(fmt.Sprintf("/proc/%d/status", pid), "SigBlk"); set != 0 {
 		l.t.Errorf("%s: it has signals blocked: %#x", order, set)
+	}
+	var limit unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit); err != nil || limit.Cur != softLimit {
+		l.t.Errorf("%s: its limit of open files is %d, %v", order, limit.Cur, err)
 	}
 	return &child{pid, fd}
 }
@@ -230,6 +240,48 @@ func TestExecKeepsChildren(t *testing.T) {
 	}
 }
 
+// A program that dies with its own parent goes on to do so.
+func TestExecDiesWithItsParent(t *testing.T) {
+	spawner := NewSpawner(nil)
+	closed := false
+	defer func() {
+		if !closed {
+			spawner.Close()
+		}
+	}()
+	s := spec(t, asProgram("generations")...)
+	stdin, orders, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	defer orders.Close()
+	s.Stdin = stdin
+	out := output(t, &s)
+	p, err := spawner.Start(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for number := 1; number <= 3; number++ {
+		if got, want := line(t, out), fmt.Sprintf("generation %d of pid %d", number, p.PID); got != want {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+		if number < 3 {
+			fmt.Fprintln(orders, "exec")
+		}
+	}
+	closed = true
+	spawner.Close()
+	late := time.AfterFunc(time.Minute, func() {
+		t.Error("it outlives its parent")
+		_ = p.Signal(unix.SIGKILL)
+	})
+	defer late.Stop()
+	if e, err := p.Wait(); err != nil || e.Signal != unix.SIGKILL {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
 // What Main was given says how the program ends, and then nothing is started any
 // more, and nobody waits for it.
 func TestMainEnds(t *testing.T) {
@@ -277,6 +329,7 @@ func TestExecFails(t *testing.T) {
 				l.order("fail %s", dir)
 				l.await("tried")
 				alive(t, children)
+				children = append(children, l.start("start exec sleep 1000"))
 				l.next(number, "exec")
 				children = append(children, l.start("start exec sleep 1000"))
 			}
@@ -324,7 +377,8 @@ func failures(s *Spawner, dir string) (wrong []error) {
 		{path: "/proc/self/exe", env: long, want: unix.E2BIG},
 		{path: "/proc/self/exe", env: []string{"NUL=\x00"}, want: unix.EINVAL},
 		{path: "/proc/self/exe", extra: []int{gone}, want: unix.EBADF},
-		{path: "/proc/self/exe", extra: []int{many[0], many[1]}, limit: 1, want: unix.EMFILE},
+		{path: "/proc/self/exe", limit: 20, want: unix.EMFILE},
+		{path: "/proc/self/exe", limit: 290, want: unix.EMFILE}, // after the first message
 	} {
 		facts, err := factsOf(s)
 		if err != nil {
@@ -337,7 +391,7 @@ func failures(s *Spawner, dir string) (wrong []error) {
 		}
 		lift := func() error { return nil }
 		if c.limit > 0 {
-			if lift, err = lower(); err != nil {
+			if lift, err = lower(c.limit); err != nil {
 				blame("%w", err)
 				return wrong
 			}
@@ -365,15 +419,18 @@ func failures(s *Spawner, dir string) (wrong []error) {
 
 // lower sets a limit of open files that has no room for what is handed over, and
 // returns what undoes that.
-func lower() (lift func() error, err error) {
+func lower(limit uint64) (lift func() error, err error) {
 	var was unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
 		return nil, err
 	}
-	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 20, Max: was.Max}, nil); err != nil {
-		return nil, err
+	set := func(l unix.Rlimit) error { // package syscall, if asked, would forget the limit from before it raised it
+		if _, _, errno := unix.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&l)), 0, 0, 0); errno != 0 {
+			return errno
+		}
+		return nil
 	}
-	return func() error { return unix.Prlimit(0, unix.RLIMIT_NOFILE, &was, nil) }, nil
+	return func() error { return set(was) }, set(unix.Rlimit{Cur: limit, Max: was.Max})
 }
 
 // factsOf is what an exec that fails must not change: the descriptors of both
@@ -394,7 +451,15 @@ func factsOf(s *Spawner) (string, error) {
 		err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
 		var mask unix.Sigset_t
 		_ = unix.PthreadSigmask(unix.SIG_BLOCK, nil, &mask)
-		fmt.Fprintf(&b, "limit %d %d, mask %x\n", limit.Cur, limit.Max, mask.Val[0])
+		var death int32
+		_ = unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&death)), 0, 0, 0)
+		fmt.Fprintf(&b, "limit %d %d, mask %x, death signal %d", limit.Cur, limit.Max, mask.Val[0], death)
+		for _, sig := range ignored {
+			var h handler
+			_ = sigaction(sig, nil, &h)
+			fmt.Fprintf(&b, ", %v %x", sig, h)
+		}
+		fmt.Fprintln(&b)
 		return 0, err
 	}
 	if _, err := s.thread.call(nil, list); err != nil {
@@ -472,6 +537,33 @@ func TestExecWhileOneIsStarted(t *testing.T) {
 		}
 	}
 	t.Error("it was never refused")
+}
+
+// Where the table is shared no process is forked elsewhere while it has
+// descriptors that are not close-on-exec.
+func TestExecHoldsForksOff(t *testing.T) {
+	unshare = func(int) error { return unix.EPERM }
+	defer func() { unshare = unix.Unshare }()
+	text := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(text, []byte("no program"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := NewSpawner(nil)
+	defer s.Close()
+	tried := make(chan error, 1)
+	syscall.ForkLock.Lock() // as who forks does
+	go func() { tried <- s.Exec(text, asProgram("unexpected"), nil, &handover.Out{}, asBefore) }()
+	select {
+	case err := <-tried:
+		t.Errorf("it did not wait: %v", err)
+	case <-time.After(50 * time.Millisecond):
+		defer func() {
+			if err := <-tried; !errors.Is(err, unix.ENOEXEC) {
+				t.Error(err)
+			}
+		}()
+	}
+	syscall.ForkLock.Unlock()
 }
 
 // A signal that comes in the middle, until the next program asks for it, is told
@@ -602,7 +694,7 @@ func testHold(t *testing.T, sig, waits unix.Signal) {
 // executed it honours the mask, but for signals that it would die of, and of
 // those it leaves the ones ignored that are.
 func TestRuntimeAndSignals(t *testing.T) {
-	l := found(t)
+	l := found(t, "TEST_NO_SIGNALS=1")
 	l.next(2, "exec")
 	status := fmt.Sprintf("/proc/%d/status", l.cmd.Process.Pid)
 	if set := maskOf(status, "SigBlk"); set != 0 { // once it has a Spawner

@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -15,6 +16,14 @@ func init() {
 		runtime.LockOSThread() // the main goroutine stays on the main thread
 	}
 }
+
+// deathSignal is what this program is sent when its own parent dies
+// (PR_SET_PDEATHSIG, prctl(2)), which is put down for the main thread alone, on
+// which every init runs.
+var deathSignal = func() (sig int32) {
+	_ = unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0, 0, 0)
+	return sig
+}()
 
 // mainThread is the one that forks while Main serves it.
 var mainThread atomic.Pointer[thread]

@@ -214,6 +214,41 @@ func TestThreadOutOfDescriptors(t *testing.T) {
 	}
 }
 
+// Of a hand-over that fails half way nothing is left for the next one.
+func TestThreadAfterHalfAHandOver(t *testing.T) {
+	spawner := NewSpawner(nil)
+	defer spawner.Close()
+	before := tableSize(t, spawner)
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	fds := make([]int, maxRights+1)
+	for i := range fds {
+		fds[i] = int(null.Fd())
+	}
+	fds[maxRights] = 1 << 20 // there is none
+	if _, err := spawner.thread.call(fds, nothing); !errors.Is(err, unix.EBADF) {
+		t.Fatal(err)
+	}
+	if after := tableSize(t, spawner); after != before {
+		t.Errorf("%d descriptors in its table, before %d", after, before)
+	}
+	s := spec(t, "sh", "-c", "echo whole")
+	out := output(t, &s)
+	p, err := spawner.Start(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := line(t, out); got != "whole" {
+		t.Errorf("got %q", got)
+	}
+	if _, err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Where the poller can't watch the pidfd a thread waits, and nothing is
 // reported before its time.
 func TestWaitWithoutThePoller(t *testing.T) {
