@@ -99,7 +99,7 @@ func NewServer(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = hclog.NewNullLogger()
 	}
-	s := &Server{cfg: cfg, asked: newAsks(), house: newHouse(cfg.Limits, os.Geteuid(), openFiles()), web: newWebDoor()}
+	s := &Server{cfg: cfg, asked: newAsks(), house: newHouse(cfg.Limits, os.Geteuid(), openFiles()), web: newWebDoor(), crew: make(chan *guest)}
 	s.house.attend = s.attendTo
 	s.SetAccess(cfg.Access)
 	var err error

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"runtime"
 	"time"
 )
 
@@ -73,6 +74,7 @@ func (s *Server) place(a arrival) {
 func (s *Server) attendTo(g *guest) {
 	select {
 	case s.crew <- g:
+		runtime.Gosched() // first it, and then a look for who comes next
 	default:
 		s.receivers.Go(func() { s.attend(g) })
 	}

@@ -1,0 +1,34 @@
+package control
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"testing"
+)
+
+// Who has attended to a connection attends to the next.
+func TestCrewAttendsAgain(t *testing.T) {
+	h := serveHere(t, Config{}, workers("web", 1))
+	ask := func() *net.UnixConn {
+		t.Helper()
+		c, err := net.Dial("unix", h.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, "version\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bufio.NewReader(c).ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		return c.(*net.UnixConn)
+	}
+	ask().Close()
+	until(t, "one is free", func() bool { return h.server.free.Load() == 1 })
+	c := ask()
+	defer c.Close()
+	if n := h.server.free.Load(); n != 0 {
+		t.Errorf("%d are free while a connection is attended to: by another", n)
+	}
+}
