@@ -62,8 +62,7 @@ func (l *loop) comeToRest(h *hold) {
 
 // isBusy: there is something that will be over in moments.
 func (l *loop) isBusy() bool {
-	_, err := l.machine.Keep(time.Now())
-	if err != nil {
+	if err := l.machine.UnderWay(); err != nil {
 		return errors.Is(err, lifecycle.ErrStarting)
 	}
 	return l.asides.underWay() > 0 || l.aftermaths.Load() > 0
@@ -141,7 +140,7 @@ func (k *standstill) stopAll(ctx context.Context) error {
 	if k.ending {
 		return ErrStopping
 	}
-	if _, err := k.machine.Keep(time.Now()); err != nil { // before anything is held up for nothing
+	if err := k.machine.UnderWay(); err != nil { // before anything is held up for nothing
 		return err
 	}
 	k.watched.Pause()
@@ -162,7 +161,7 @@ func (k *standstill) stopAll(ctx context.Context) error {
 	if err := k.pauseLives(ctx); err != nil {
 		return err
 	}
-	if n := notify.Underway(); n > 0 { // execve(2) would wait for those closes
+	if n := notify.UnderWay(); n > 0 { // execve(2) would wait for those closes
 		return fmt.Errorf("%d descriptors that workers have sent are being closed", n)
 	}
 	return k.listen()

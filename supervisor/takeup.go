@@ -193,11 +193,10 @@ func (s *Supervisor) takeUpLive(k keptLive, from *launch, pl *place) *live {
 func (s *Supervisor) takeUpConn(l *live, k keptLive) error {
 	var f *os.File
 	if k.ConnFD >= 0 {
-		fd, err := s.cfg.Handover.FD(k.ConnFD)
-		if err != nil {
+		var err error
+		if f, err = s.cfg.Handover.File(k.ConnFD, "worker-socketpair"); err != nil {
 			return err
 		}
-		f = os.NewFile(uintptr(fd), "worker-socketpair")
 	}
 	cfg := s.connConfig(l)
 	cfg.OnOpen = func(c *ipc.Conn) { l.conn = c }

@@ -143,13 +143,9 @@ func (s *Server) inherit(saved *Saved, in *handover.In) {
 }
 
 func adoptConn(in *handover.In, n int) (*net.UnixConn, error) {
-	fd, err := in.FD(n)
+	f, err := in.File(n, "control-client")
 	if err != nil {
 		return nil, err
-	}
-	f := os.NewFile(uintptr(fd), "control-client")
-	if f == nil {
-		return nil, fmt.Errorf("descriptor %d is not open", fd)
 	}
 	defer f.Close() // net.FileConn has its own copy
 	c, err := net.FileConn(f)

@@ -135,7 +135,7 @@ func adoptListener(cfg ListenConfig, in *handover.In, saved SavedListener) (net.
 }
 
 func adoptSocket(in *handover.In, n int) (*net.UnixListener, error) {
-	f, err := adoptFile(in, n, "control-socket")
+	f, err := in.File(n, "control-socket")
 	if err != nil {
 		return nil, err
 	}
@@ -153,19 +153,6 @@ func adoptSocket(in *handover.In, n int) (*net.UnixListener, error) {
 	return ul, nil
 }
 
-// adoptFile is a descriptor as a file, whose name it is given.
-func adoptFile(in *handover.In, n int, name string) (*os.File, error) {
-	fd, err := in.FD(n)
-	if err != nil {
-		return nil, err
-	}
-	f := os.NewFile(uintptr(fd), name)
-	if f == nil {
-		return nil, fmt.Errorf("descriptor %d is not open", fd)
-	}
-	return f, nil
-}
-
 // adoptSeat is the right to the path as it was: both its files are open and locked.
 func adoptSeat(p plan, in *handover.In, saved SavedListener) (s *seat, err error) {
 	s = &seat{plan: p}
@@ -174,10 +161,10 @@ func adoptSeat(p plan, in *handover.In, saved SavedListener) (s *seat, err error
 			s.abandon()
 		}
 	}()
-	if s.dir, err = adoptFile(in, saved.Directory, saved.Resolved); err != nil {
+	if s.dir, err = in.File(saved.Directory, saved.Resolved); err != nil {
 		return nil, err
 	}
-	if s.lock, err = adoptFile(in, saved.Lock, s.lockPath()); err != nil {
+	if s.lock, err = in.File(saved.Lock, s.lockPath()); err != nil {
 		return nil, err
 	}
 	dir, err := s.dir.Stat()

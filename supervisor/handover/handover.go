@@ -153,6 +153,15 @@ func (in *In) FD(n int) (int, error) {
 	return fd, nil
 }
 
+// File is FD as a file, which is given a name.
+func (in *In) File(n int, name string) (*os.File, error) {
+	fd, err := in.FD(n)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
 // Close closes the descriptors that nobody has taken.
 func (in *In) Close() {
 	if in == nil {

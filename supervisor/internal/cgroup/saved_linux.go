@@ -35,12 +35,12 @@ func (t *Tree) Export(out *handover.Out) SavedTree {
 
 // AdoptTree goes on with the tree of the program before.
 func AdoptTree(in *handover.In, saved SavedTree) (*Tree, error) {
-	fd, err := in.FD(saved.Lock)
+	lock, err := in.File(saved.Lock, saved.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("cgroup: %s: %w", saved.Dir, err)
 	}
 	return &Tree{
-		base: saved.Base, dir: saved.Dir, path: saved.Path, lock: os.NewFile(uintptr(fd), saved.Dir), v1: saved.V1,
+		base: saved.Base, dir: saved.Dir, path: saved.Path, lock: lock, v1: saved.V1,
 		switched: saved.Switched, moved: saved.Moved, verdicts: map[string]error{},
 	}, nil
 }

@@ -86,27 +86,56 @@ func (o Moment) from(now time.Time) time.Time {
 	return now.Add(o.In)
 }
 
-// ErrStarting is in the chain of the error of Keep when it is the start of a process
-// that is under way.
+// ErrStarting is in the chain of the error of UnderWay when it is the start of a
+// process.
 var ErrStarting = errors.New("it is being started")
 
-// Keep puts the machine down as it is at now. It goes on all the same. The error
-// says what is under way that can't be put down: an order, a rollout, the start of
-// a process, a shutdown.
-func (m *Machine) Keep(now time.Time) (Kept, error) {
-	var k Kept
+// UnderWay says what is under way that can't be put down: an order, a rollout, the
+// start of a process, a shutdown. nil: nothing is.
+func (m *Machine) UnderWay() error {
 	if m.stopping {
-		return k, fmt.Errorf("the supervisor is shutting down")
+		return errors.New("the supervisor is shutting down")
 	}
 	for _, p := range m.inOrder {
-		kept, err := p.keep(now)
-		if err != nil {
-			return Kept{}, err
+		if err := p.underWay(); err != nil {
+			return err
 		}
-		k.Pools = append(k.Pools, kept)
 	}
 	if len(m.ops) > 0 {
-		return Kept{}, fmt.Errorf("an order is being carried out")
+		return errors.New("an order is being carried out")
+	}
+	return nil
+}
+
+func (p *pool) underWay() error {
+	switch {
+	case p.leaving:
+		return fmt.Errorf("pool %s is being removed", p.name)
+	case p.shrinking:
+		return fmt.Errorf("pool %s is being scaled down", p.name)
+	case len(p.rollouts) > 0:
+		return fmt.Errorf("pool %s is being rolled", p.name)
+	}
+	for _, s := range p.slots {
+		switch {
+		case s.next != nil || s.old != nil:
+			return fmt.Errorf("%v has two processes", s.id)
+		case s.proc != nil && s.proc.phase == ordered:
+			return fmt.Errorf("%v: %w", s.proc.id, ErrStarting)
+		}
+	}
+	return nil
+}
+
+// Keep puts the machine down as it is at now. It goes on all the same. The error
+// is that of UnderWay.
+func (m *Machine) Keep(now time.Time) (Kept, error) {
+	if err := m.UnderWay(); err != nil {
+		return Kept{}, err
+	}
+	var k Kept
+	for _, p := range m.inOrder {
+		k.Pools = append(k.Pools, p.keep(now))
 	}
 	for id, g := range m.generations {
 		k.Generations = append(k.Generations, ID{id, g})
@@ -114,27 +143,15 @@ func (m *Machine) Keep(now time.Time) (Kept, error) {
 	return k, nil
 }
 
-func (p *pool) keep(now time.Time) (KeptPool, error) {
-	switch {
-	case p.leaving:
-		return KeptPool{}, fmt.Errorf("pool %s is being removed", p.name)
-	case p.shrinking:
-		return KeptPool{}, fmt.Errorf("pool %s is being scaled down", p.name)
-	case len(p.rollouts) > 0:
-		return KeptPool{}, fmt.Errorf("pool %s is being rolled", p.name)
-	}
+func (p *pool) keep(now time.Time) KeptPool {
 	k := KeptPool{Name: p.name, Version: p.version, After: p.after, Held: p.held, Arrival: momentOf(p.arrival, now)}
 	for _, s := range p.slots {
-		kept, err := s.keep(now)
-		if err != nil {
-			return KeptPool{}, err
-		}
-		k.Slots = append(k.Slots, kept)
+		k.Slots = append(k.Slots, s.keep(now))
 	}
-	return k, nil
+	return k
 }
 
-func (s *slot) keep(now time.Time) (KeptSlot, error) {
+func (s *slot) keep(now time.Time) KeptSlot {
 	k := KeptSlot{
 		Version: s.version, Want: s.want, Waits: s.waits, State: s.state, Since: momentOf(s.since, now), Reason: s.reason,
 		Generation: s.generation, RetryAt: momentOf(s.retryAt, now), Failures: s.failures, Restarts: s.restarts,
@@ -146,17 +163,14 @@ func (s *slot) keep(now time.Time) (KeptSlot, error) {
 	if s.queued { // it asks for a token anew
 		k.RetryAt, k.Reason = momentOf(now, now), strings.TrimSuffix(s.reason, crowded)
 	}
-	if s.next != nil || s.old != nil {
-		return k, fmt.Errorf("%v has two processes", s.id)
+	if s.proc != nil {
+		k.Process = s.proc.keep(now)
 	}
-	p := s.proc
-	if p == nil {
-		return k, nil
-	}
-	if p.phase == ordered {
-		return k, fmt.Errorf("%v: %w", p.id, ErrStarting)
-	}
-	k.Process = &KeptProcess{
+	return k
+}
+
+func (p *proc) keep(now time.Time) *KeptProcess {
+	return &KeptProcess{
 		Generation: p.id.Generation, Version: p.version, PID: p.pid, Phase: uint8(p.phase),
 		Spawned: momentOf(p.spawnedAt, now), ReadyAt: momentOf(p.readyAt, now), Hello: p.hello, Ready: p.ready, Due: p.due,
 		Deadline: momentOf(p.deadline, now), Alive: momentOf(p.aliveAt, now), Age: momentOf(p.ageAt, now),
@@ -164,7 +178,6 @@ func (s *slot) keep(now time.Time) (KeptSlot, error) {
 		Missed: p.missed, Late: p.late, Hung: p.hung, Every: p.every,
 		Asked: p.asked, Fault: p.fault, Replaced: p.replaced, AtOnce: p.atOnce, Why: p.why, KillAt: momentOf(p.killAt, now),
 	}
-	return k, nil
 }
 
 // TakeUp makes the machine that was put down, at the time now. policyOf is the

@@ -128,19 +128,19 @@ func (d *Dir) Export(out *handover.Out) SavedDir {
 // closes. Until then, or until In is closed, no other supervisor takes it for left
 // over.
 func AdoptDir(in *handover.In, saved SavedDir) (*Dir, error) {
-	fd, err := in.FD(saved.Lock)
+	lock, err := in.File(saved.Lock, string(saved.Path))
 	if err != nil {
 		return nil, fmt.Errorf("notify: %s: %w", saved.Path, err)
 	}
-	return &Dir{path: string(saved.Path), lock: os.NewFile(uintptr(fd), string(saved.Path)), seq: saved.Seq}, nil
+	return &Dir{path: string(saved.Path), lock: lock, seq: saved.Seq}, nil
 }
 
-// underway is what Underway tells.
-var underway atomic.Int64
+// underWay is what UnderWay tells.
+var underWay atomic.Int64
 
-// Underway is how many times something is still being closed that workers have
+// UnderWay is how many times something is still being closed that workers have
 // sent, by all sockets of the program, those that are gone included. Nothing is
 // executed in this program's place while there is any: execve(2) waits until all
 // other threads have ended, and one that waits for a file system's server in
 // close(2), which may be the worker itself, does not end before that has answered.
-func Underway() int { return int(underway.Load()) }
+func UnderWay() int { return int(underWay.Load()) }

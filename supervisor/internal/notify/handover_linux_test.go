@@ -238,7 +238,7 @@ func TestCloseInAPause(t *testing.T) {
 	if _, err := l.Export(&out); !errors.Is(err, os.ErrClosed) {
 		t.Error(err)
 	}
-	if n := Underway(); n != 0 {
+	if n := UnderWay(); n != 0 {
 		t.Errorf("%d are still being closed", n)
 	}
 }

@@ -112,10 +112,10 @@ func (s *Socket) leaving() bool {
 // end.
 func (s *Socket) release() {
 	done := make(chan struct{})
-	underway.Add(1)
+	underWay.Add(1)
 	go func() {
 		defer close(done)
-		defer underway.Add(-1)
+		defer underWay.Add(-1)
 		s.file.Close()
 	}()
 	timer := time.NewTimer(closing)

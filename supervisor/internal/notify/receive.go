@@ -112,10 +112,10 @@ func discard(fds []int) (done <-chan struct{}) {
 		close(closed)
 		return closed
 	}
-	underway.Add(1)
+	underWay.Add(1)
 	go func() {
 		defer close(closed)
-		defer underway.Add(-1)
+		defer underWay.Add(-1)
 		for _, fd := range fds {
 			_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{}) // ENOTSOCK: good as well
 			unix.Close(fd)
