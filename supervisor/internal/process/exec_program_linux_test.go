@@ -53,9 +53,11 @@ func init() {
 		runtime.LockOSThread()
 		set := setOf(sig)
 		_ = unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil)
+		does := handler{} // its default, which nohup(1) may have changed
 		if os.Args[4] == "true" {
-			_ = sigaction(sig, &handler{sigIgn}, nil)
+			does[0] = sigIgn
 		}
+		_ = sigaction(sig, &does, nil)
 		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), sig)
 		os.Args[4] = "then"
 		log.Fatal(syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
