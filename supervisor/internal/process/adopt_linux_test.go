@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"strconv"
 	"syscall"
 	"testing"
 
@@ -58,10 +57,7 @@ func TestAdoptRefuses(t *testing.T) {
 	s := spec(t, "sh", "-c", "sleep 1000 & echo $!; read line")
 	out := output(t, &s)
 	p := begin(t, s)
-	grandchild, err := strconv.Atoi(line(t, out))
-	if err != nil {
-		t.Fatal(err)
-	}
+	grandchild := pidIn(t, out)
 	gone := begin(t, spec(t, "true"))
 	if _, err := gone.Wait(); err != nil {
 		t.Fatal(err)

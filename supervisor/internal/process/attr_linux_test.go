@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -226,10 +225,7 @@ func TestPdeathsigSurvivesTheChangeOfUser(t *testing.T) {
 	r := bufio.NewReader(out)
 	var gone []func()
 	for range dieAttrs {
-		pid, err := strconv.Atoi(line(t, r))
-		if err != nil {
-			t.Fatal(err)
-		}
+		pid := pidIn(t, r)
 		if got := status(t, pid)["Uid"]; got != "65534 65534 65534 65534" {
 			t.Errorf("Uid: %s", got)
 		}

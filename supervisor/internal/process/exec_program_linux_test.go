@@ -1,19 +1,16 @@
 package process
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"log"
 	"maps"
 	"os"
 	"os/signal"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,33 +31,6 @@ func init() {
 			fmt.Println("at the end:", err)
 		}
 		os.Exit(code)
-	}
-}
-
-func init() {
-	// pending executes itself with a signal that waits, and may be ignored.
-	programs["pending"] = func() {
-		n, _ := strconv.Atoi(os.Args[3])
-		sig := unix.Signal(n)
-		if os.Args[4] == "then" {
-			if sig == unix.SIGHUP || sig == unix.SIGINT { // which are still ignored
-				_ = unix.Kill(os.Getpid(), sig)
-			} else if !pending("SigPnd", sig) {
-				log.Fatal("it does not wait")
-			}
-			return
-		}
-		runtime.LockOSThread()
-		set := setOf(sig)
-		_ = unix.PthreadSigmask(unix.SIG_BLOCK, &set, nil)
-		does := handler{} // its default, which nohup(1) may have changed
-		if os.Args[4] == "true" {
-			does[0] = sigIgn
-		}
-		_ = sigaction(sig, &does, nil)
-		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), sig)
-		os.Args[4] = "then"
-		log.Fatal(syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
 	}
 }
 
@@ -89,9 +59,7 @@ func deaf() {
 		<-c
 	}
 	signal.Stop(c)
-	for !pending("ShdPnd", unix.SIGUSR1) {
-		time.Sleep(time.Millisecond)
-	}
+	awaitPending(unix.SIGUSR1)
 }
 
 // last is the spawner of the generation that was told to return.
@@ -388,28 +356,4 @@ var orderWords = map[string]func(g *generation, rest string) error{
 		fmt.Println("closed")
 		return nil
 	},
-}
-
-// pending tells whether a signal waits; which is the key of proc_pid_status(5).
-func pending(which string, sig unix.Signal) bool {
-	return maskOf("/proc/thread-self/status", which)>>(sig-1)&1 == 1
-}
-
-// maskOf is a set of signals in a status file; all of them if it can't be read.
-func maskOf(path, which string) uint64 {
-	f, err := os.Open(path)
-	if err != nil {
-		return ^uint64(0)
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if text, ok := strings.CutPrefix(s.Text(), which+":"); ok {
-			n, err := strconv.ParseUint(strings.TrimSpace(text), 16, 64)
-			if err != nil {
-				break
-			}
-			return n
-		}
-	}
-	return ^uint64(0)
 }

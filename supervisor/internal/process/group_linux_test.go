@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -48,10 +47,7 @@ func TestGroupDiesWithItsLeader(t *testing.T) {
 	s.Stdin = stdin
 	out := output(t, &s)
 	p := begin(t, s)
-	member, err := strconv.Atoi(line(t, out))
-	if err != nil {
-		t.Fatal(err)
-	}
+	member := pidIn(t, out)
 	gone := pidfdOf(t, member)
 	hold.Close() // the leader reads its end and exits
 	if e, err := p.Wait(); err != nil || e.Signal != 0 {
@@ -64,10 +60,7 @@ func TestSignalReachesTheGroup(t *testing.T) {
 	s := spec(t, "sh", "-c", "sleep 1000 & echo $!; wait")
 	out := output(t, &s)
 	p := begin(t, s)
-	member, err := strconv.Atoi(line(t, out))
-	if err != nil {
-		t.Fatal(err)
-	}
+	member := pidIn(t, out)
 	gone := pidfdOf(t, member)
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -84,10 +77,7 @@ func TestKillFollowsIntoAnotherGroup(t *testing.T) {
 	s := spec(t, asProgram("elsewhere")...)
 	out := output(t, &s)
 	p := begin(t, s)
-	other, err := strconv.Atoi(line(t, out))
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := pidIn(t, out)
 	defer func() { _ = unix.Kill(other, unix.SIGKILL) }()
 	if err := p.Signal(unix.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -96,6 +97,16 @@ func line(t testing.TB, r *bufio.Reader) string {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(text)
+}
+
+// pidIn reads a line that is one.
+func pidIn(t testing.TB, r *bufio.Reader) int {
+	t.Helper()
+	pid, err := strconv.Atoi(line(t, r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
 }
 
 func TestExitTellsHowItEnded(t *testing.T) {

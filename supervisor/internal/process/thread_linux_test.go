@@ -377,15 +377,14 @@ func (s *stopper) Fork(fork func() (int, error)) error {
 
 func (s *stopper) Reap(_ int, wait func()) { wait() }
 
-// A shim that hangs, as on a file system that does not answer, holds up neither
-// who reaps others nor the next start.
-func TestHungShimHoldsNobodyUp(t *testing.T) {
-	table := &stopper{forked: make(chan int, 1)}
-	spawner := NewSpawner(table)
-	defer spawner.Close()
+// catch has a process with a shim started, which is stopped meanwhile, and calls
+// caught with its pid and where it will be, again and again until that is true: a
+// shim may be quicker than its stop.
+func (s *stopper) catch(t *testing.T, spawner *Spawner, caught func(pid int, started <-chan *Process) bool) {
+	t.Helper()
 	shimmed := spec(t, "sleep", "1000")
 	shimmed.Attr.Umask = ptr(uint32(0o22))
-	for range 50 { // it may be quicker than its stop
+	for range 50 {
 		started := make(chan *Process, 1)
 		go func() {
 			p, err := spawner.Start(shimmed)
@@ -394,40 +393,47 @@ func TestHungShimHoldsNobodyUp(t *testing.T) {
 			}
 			started <- p
 		}()
-		stuck := <-table.forked
-		caught := false
-		select {
-		case p := <-started:
-			started <- p
-		default:
-			if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", stuck)); err == nil && strings.HasPrefix(string(name), shim.Name) {
-				caught = true
-				if n := table.inside.Load(); n != 0 {
-					t.Error("the table is held while the shim hangs")
-				}
-				next := make(chan *Process, 1)
-				go func() {
-					p, err := spawner.Start(spec(t, "sleep", "1000"))
-					if err != nil {
-						t.Error(err)
-					}
-					next <- p
-				}()
-				<-table.forked
-				(<-next).discard(table, false)
-			}
-		}
-		if err := unix.Kill(stuck, unix.SIGCONT); err != nil {
+		pid := <-s.forked
+		done := caught(pid, started)
+		if err := unix.Kill(pid, unix.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
 		if p := <-started; p != nil {
-			p.discard(table, false)
+			p.discard(s, false)
 		}
-		if caught {
+		if done {
 			return
 		}
 	}
 	t.Error("no shim was caught")
+}
+
+// A shim that hangs, as on a file system that does not answer, holds up neither
+// who reaps others nor the next start.
+func TestHungShimHoldsNobodyUp(t *testing.T) {
+	table := &stopper{forked: make(chan int, 1)}
+	spawner := NewSpawner(table)
+	defer spawner.Close()
+	table.catch(t, spawner, func(pid int, started <-chan *Process) bool {
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if len(started) > 0 || err != nil || !strings.HasPrefix(string(name), shim.Name) {
+			return false
+		}
+		if n := table.inside.Load(); n != 0 {
+			t.Error("the table is held while the shim hangs")
+		}
+		next := make(chan *Process, 1)
+		go func() {
+			p, err := spawner.Start(spec(t, "sleep", "1000"))
+			if err != nil {
+				t.Error(err)
+			}
+			next <- p
+		}()
+		<-table.forked
+		(<-next).discard(table, false)
+		return true
+	})
 }
 
 // Where the thread can't have a table of its own, as in a container whose
