@@ -14,6 +14,22 @@ import (
 	"example.com/brood/supervisor/handover/handovertest"
 )
 
+// heir is s as the next program has it.
+func heir(t *testing.T, s *Socket) *Socket {
+	t.Helper()
+	var out handover.Out
+	saved, err := s.Export(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, saved := handovertest.Carry(t, &out, saved)
+	next, err := Adopt(in, saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return next
+}
+
 // TestHandedOver: the next program has the same sockets, with those who wait, and
 // looks after their nodes.
 func TestHandedOver(t *testing.T) {
@@ -34,16 +50,7 @@ func TestHandedOver(t *testing.T) {
 			}
 			defer waiting.Close()
 		}
-		var out handover.Out
-		saved, err := s.Export(&out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		in, read := handovertest.Carry(t, &out, saved)
-		next, err := Adopt(in, read)
-		if err != nil {
-			t.Fatal(err)
-		}
+		next := heir(t, s)
 		if next.Addr() != s.Addr() || next.Spec() != s.Spec() {
 			t.Errorf("%v %v was %v %v", next.Spec(), next.Addr(), s.Spec(), s.Addr())
 		}
@@ -89,16 +96,7 @@ func TestHandedOverAsWorkersHaveIt(t *testing.T) {
 	if err := unix.SetNonblock(int(s.File().Fd()), true); err != nil {
 		t.Fatal(err)
 	}
-	var out handover.Out
-	saved, err := s.Export(&out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	in, saved := handovertest.Carry(t, &out, saved)
-	next, err := Adopt(in, saved)
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := heir(t, s)
 	defer next.Close()
 	if pollable(next.File()) {
 		t.Error("it is watched here")

@@ -50,16 +50,7 @@ func (l *listener) heir() *listener {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	h := &listener{Socket: s, t: l.t, heard: make(chan Message, 1<<16), ended: make(chan struct{})}
-	go func() {
-		defer close(h.ended)
-		s.Run(func(m Message) { h.heard <- m })
-	}()
-	l.t.Cleanup(func() {
-		s.Close()
-		h.awaitEnd()
-	})
-	return h
+	return runs(l.t, s, nil)
 }
 
 // What a worker says before, between and after is heard once, and its barrier is
@@ -213,7 +204,7 @@ func TestPauseOfAStuckHandler(t *testing.T) {
 	}
 	before := spent()
 	const silence = 300 * time.Millisecond
-	time.Sleep(silence)
+	time.Sleep(silence) // what is measured: that nothing is done in it
 	if d := spent() - before; d > silence/2 {
 		t.Errorf("%v of work in %v of silence", d, silence)
 	}

@@ -112,8 +112,7 @@ type listener struct {
 	ended chan struct{} // closed when Run has returned
 }
 
-// listen makes a directory with a socket in it, and runs it until the end of
-// the test. Each message goes through at, if there is one, before it is heard.
+// listen makes a directory with a socket in it that runs.
 func listen(t *testing.T, at func(Message)) *listener {
 	t.Helper()
 	noLeaks(t)
@@ -126,6 +125,12 @@ func listen(t *testing.T, at func(Message)) *listener {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return runs(t, s, at)
+}
+
+// runs runs s until the end of the test. Each message goes through at, if there is
+// one, before it is heard.
+func runs(t *testing.T, s *Socket, at func(Message)) *listener {
 	l := &listener{Socket: s, t: t, heard: make(chan Message, 1<<16), ended: make(chan struct{})}
 	go func() {
 		defer close(l.ended)

@@ -30,6 +30,17 @@ var left = []struct {
 	{"a daemon of a daemon", `(setsid sh -c '(setsid sh -c "echo \$\$; exec sleep 1000" &) ; echo $$; exec sleep 1000' &)`, 2, false},
 }
 
+// startLeaving starts one of them as web/2#7.
+func (h *house) startLeaving(t *testing.T, script string) *leader {
+	t.Helper()
+	r, w, err := os.Pipe() // what reads it stays until the end of the test
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	return h.start(t, options{worker: "web/2", generation: 7, third: r}, script+"\nread x")
+}
+
 // TestNothingIsLeftAfterAStop: whichever way a worker leaves something behind,
 // it is found, named and killed, and nothing of it stays, not even a zombie.
 func TestNothingIsLeftAfterAStop(t *testing.T) {
@@ -38,13 +49,7 @@ func TestNothingIsLeftAfterAStop(t *testing.T) {
 		for _, all := range []bool{false, true} {
 			t.Run(c.name+map[bool]string{true: ", all"}[all], func(t *testing.T) {
 				h := open(t, all)
-				r, w, err := os.Pipe()
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer w.Close()
-				defer r.Close()
-				l := h.start(t, options{worker: "web/2", generation: 7, third: r}, c.script+"\nread x")
+				l := h.startLeaving(t, c.script)
 				f := h.Family(Origin{Worker: "web/2", Generation: 7, Leader: l.pid})
 				pids := l.pids(t, c.n)
 				f.Note()

@@ -2,7 +2,6 @@ package orphans
 
 import (
 	"encoding/json"
-	"os"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -53,13 +52,7 @@ func TestHandedOver(t *testing.T) {
 		for _, noted := range []bool{true, false} {
 			t.Run(c.name+map[bool]string{true: ", noted before"}[noted], func(t *testing.T) {
 				h := open(t, false)
-				r, w, err := os.Pipe()
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer w.Close()
-				defer r.Close()
-				l := h.start(t, options{worker: "web/2", generation: 7, third: r}, c.script+"\nread x")
+				l := h.startLeaving(t, c.script)
 				origin := Origin{Worker: "web/2", Generation: 7, Leader: l.pid}
 				f := h.Family(origin)
 				pids := l.pids(t, c.n)
