@@ -151,6 +151,18 @@ func (th *throne) upgrade(ctx context.Context) error {
 	return nil
 }
 
+// inVain is an upgrade of which nothing comes: all goes on. It returns what would have
+// been handed over.
+func (th *throne) inVain(ctx context.Context) (Saved, error) {
+	s := th.now()
+	if err := s.Hold(ctx); err != nil {
+		return Saved{}, err
+	}
+	defer s.Release()
+	var out handover.Out
+	return s.Export(&out)
+}
+
 type parcel struct {
 	Server Saved
 	Door   SavedListener
@@ -488,13 +500,7 @@ func TestUpgradeThatFails(t *testing.T) {
 	for range upgradeRounds(t) {
 		progress(t)
 		patient(t, func(ctx context.Context) error {
-			s := th.now()
-			if err := s.Hold(ctx); err != nil {
-				return err
-			}
-			defer s.Release()
-			var out handover.Out
-			_, err := s.Export(&out)
+			_, err := th.inVain(ctx)
 			return err
 		})
 		if t.Failed() {
