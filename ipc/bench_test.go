@@ -231,7 +231,7 @@ func BenchmarkPing(b *testing.B) {
 					b.Fatal(err)
 				}
 				rtts = append(rtts, rtt)
-				time.Sleep(100 * time.Microsecond)
+				time.Sleep(100 * time.Microsecond) // pings come now and then, not one upon the other
 			}
 			close(stop)
 			wg.Wait()

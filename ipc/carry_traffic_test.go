@@ -145,7 +145,7 @@ func (x *traffic) tell() {
 	case !errors.Is(err, ErrOverloaded):
 		x.t.Errorf("event %d: %v", n, err)
 	}
-	time.Sleep(time.Duration(rand.IntN(200)) * time.Microsecond)
+	time.Sleep(time.Duration(rand.IntN(200)) * time.Microsecond) // a pace of its own
 }
 
 // ask has the worker call.
@@ -165,7 +165,7 @@ func (x *traffic) pingBack() {
 			x.t.Errorf("the worker's ping: %v", err)
 		}
 	}
-	time.Sleep(time.Duration(rand.IntN(500)) * time.Microsecond)
+	time.Sleep(time.Duration(rand.IntN(500)) * time.Microsecond) // a pace of its own
 }
 
 // sink is what the supervisor does with the worker's calls.
@@ -196,7 +196,7 @@ func (x *traffic) serve(ctx context.Context, c *Call) (Message, error) {
 		case <-time.After(time.Duration(rand.IntN(3000)) * time.Microsecond):
 		}
 	case "deaf":
-		time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
+		time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond) // whatever ctx says
 	case "files":
 		if len(c.Files) != 1 || contents(c.Files[0]) != "text" {
 			x.t.Errorf("%d files came", len(c.Files))
@@ -286,7 +286,7 @@ func (x *traffic) round() {
 			runtime.Gosched()
 		}
 		x.sup.Resume()
-		time.Sleep(time.Duration(rand.IntN(300)) * time.Microsecond)
+		time.Sleep(time.Duration(rand.IntN(300)) * time.Microsecond) // so that the next pause finds it anywhere
 	}
 	if rand.IntN(2) == 0 {
 		cancel()

@@ -11,7 +11,7 @@ import (
 func TestTimersShareSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		time.Sleep(timerSlot * 40)
+		time.Sleep(timerSlot * 40) // of synctest's clock: it takes no time
 		wakes := map[time.Time]int{}
 		for i := range 1000 {
 			at := time.Now().Add(time.Duration(i) * 2 * time.Millisecond)

@@ -169,11 +169,7 @@ func TestAuditOfAFullDisk(t *testing.T) {
 	if err := os.Rename(filepath.Dir(path)+".gone", filepath.Dir(path)); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(time.Minute); a.trouble() != ""; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("it does not get well")
-		}
-	}
+	until(t, "the end of the trouble", func() bool { return a.trouble() == "" })
 	if err := s.auditable(); err != nil {
 		t.Error(err)
 	}

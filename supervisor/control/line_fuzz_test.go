@@ -75,10 +75,6 @@ func FuzzConnection(f *testing.F) {
 			t.Errorf("%d bytes in answer to %d", n, len(in))
 		}
 		c.Close()
-		for end := time.Now().Add(20 * time.Second); s.house.guestsNow() > 0; time.Sleep(100 * time.Microsecond) {
-			if time.Now().After(end) {
-				t.Fatalf("the connection is still served after %q", in)
-			}
-		}
+		until(t, "the end of the connection", func() bool { return s.house.guestsNow() == 0 })
 	})
 }
