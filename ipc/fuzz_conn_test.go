@@ -49,7 +49,7 @@ func FuzzConn(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		own.SetDeadline(time.Now().Add(20 * time.Second))
+		own.SetDeadline(time.Now().Add(longest))
 		cfg := Config{Role: role, OnClose: closed, Handler: streamEcho, Inline: func(string) bool { return how&inlined != 0 }}
 		if how&passing != 0 {
 			cfg.Hello.FDs = maxFDs

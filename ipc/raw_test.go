@@ -45,15 +45,19 @@ func faceThrough(t *testing.T, role Role, cfg Config, prepare func(*os.File)) (*
 	if prepare != nil {
 		prepare(end)
 	}
-	own.SetDeadline(time.Now().Add(20 * time.Second))
+	p := &rawPeer{t: t, f: own, role: role.peer()}
+	p.goesOn()
 	cfg.Role = role
 	c, err := NewConn(end, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close(); own.Close() })
-	return c, &rawPeer{t: t, f: own, role: role.peer()}
+	return c, p
 }
+
+// goesOn has the time begin anew that all that p reads and writes may take.
+func (p *rawPeer) goesOn() { p.f.SetDeadline(time.Now().Add(longest)) }
 
 // narrow makes the socket's send buffer as small as the system allows.
 func narrow(t *testing.T, f *os.File) {
