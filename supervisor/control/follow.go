@@ -140,8 +140,9 @@ func (s *Server) doEvents(ctx context.Context, c *caller, q eventQuery, wait tim
 }
 
 // followEvents gives each event to emit until ctx ends, emit returns an error, a hold
-// ends it, which is errHeld, or no event will come any more, which is nil. A missed of more than 0 comes before
-// the events. Each keepAlive without one emit is called with nothing.
+// ends it, which is errHeld, or no event will come any more, which is nil. A missed of
+// more than 0 comes before the events. Each keepAlive without one emit is called with
+// nothing.
 func (s *Server) followEvents(ctx context.Context, c *caller, q eventQuery, emit func(api.Events) error) error {
 	q, err := s.eventsFor(c, q)
 	if err != nil {
@@ -203,8 +204,7 @@ func (s *Server) doLogs(c *caller, t supervisor.Target, all bool, lines int) (ou
 
 // followLogs gives the last lines to emit and then each as it comes, until ctx
 // ends, emit returns an error, a hold ends it, which is errHeld, or no line will come
-// any more, which is nil. Each
-// keepAlive without one emit is called with nothing.
+// any more, which is nil. Each keepAlive without one emit is called with nothing.
 func (s *Server) followLogs(ctx context.Context, c *caller, t supervisor.Target, all bool, lines int, emit func([]supervisor.LogLine) error) error {
 	a, t := s.logAsk(t, all)
 	var f *supervisor.LogFollower

@@ -440,15 +440,6 @@ func (h *house) close(all bool) {
 	}
 }
 
-func (h *house) isClosed() bool {
-	select {
-	case <-h.closing:
-		return true
-	default:
-		return false
-	}
-}
-
 // awaitEmpty waits until everybody has left.
 func (h *house) awaitEmpty(ctx context.Context) error {
 	for {

@@ -64,8 +64,10 @@ func listed[T any](s *Server, r *request, l *keptList, do func(*caller) (T, erro
 	if _, err := r.query(known...); err != nil {
 		return err
 	}
+	made := false // so do has counted it
 	// What these count is seen by make, or newer.
 	body, err := l.get(s.cfg.Supervisor.Changes(), s.lists.done.Load(), func() ([]byte, error) {
+		made = true
 		out, err := do(r.caller)
 		if err != nil {
 			return nil, err
@@ -75,6 +77,8 @@ func listed[T any](s *Server, r *request, l *keptList, do func(*caller) (T, erro
 	if err != nil {
 		return err
 	}
-	s.asked.note(r.verb, 0)
+	if !made {
+		s.asked.note(r.verb, 0)
+	}
 	return r.send(http.StatusOK, "application/json", body)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -88,6 +89,19 @@ func TestBriefStatus(t *testing.T) {
 		if status, body := h.ask("GET", page, ""); status != 400 {
 			t.Errorf("%s: %d %s", page, status, body)
 		}
+	}
+}
+
+// TestListsAreCounted: who is given a list counts once, whether it was kept or made.
+func TestListsAreCounted(t *testing.T) {
+	h := serveHere(t, Config{}, workers("web", 1))
+	const n = 10
+	for range n {
+		get[api.Workers](h, "/v1/workers")
+	}
+	_, text := h.ask("GET", "/metrics", "")
+	if want := fmt.Sprintf("brood_control_requests_total{verb=\"status\",outcome=\"ok\"} %d\n", n); !strings.Contains(text, want) {
+		t.Errorf("no %q in:\n%s", want, text)
 	}
 }
 

@@ -80,7 +80,7 @@ func (s *Server) look() {
 				s.begin(w)
 			}
 		}
-		if idle++; len(l.waiting) == 0 && (idle > lookIdle || s.house.isClosed()) {
+		if idle++; len(l.waiting) == 0 && (idle > lookIdle || s.house.isClosing()) {
 			l.running = false
 			l.mu.Unlock()
 			return
