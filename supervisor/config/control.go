@@ -33,40 +33,17 @@ func (c Control) WithDefaults() Control {
 	return c
 }
 
-// oneOrMany is a mapping, or a list of mappings.
-func oneOrMany[T any](what string, one kind[T]) kind[[]T] {
-	many := listOf(what, one)
-	read := func(n node) ([]T, bool) {
-		if _, single := n.value.(*ast.MappingNode); single || n.isNull() {
-			t, ok := one.read(n)
-			return []T{t}, ok
-		}
-		all, ok := many.read(n)
-		if ok && len(all) == 0 {
-			n.bad("is empty; leave the key out instead")
-			ok = false
-		}
-		return all, ok
-	}
-	return kind[[]T]{read, oneOrList(one.schema), true}
+// sockets is a mapping, or a list of mappings.
+func sockets(one kind[Listener]) kind[[]Listener] {
+	return oneOrMore("sockets, or one", "", one, func(n node) bool {
+		_, isMapping := n.value.(*ast.MappingNode)
+		return isMapping || n.isNull()
+	})
 }
 
 // names is a text, or a list of texts.
 func names(item kind[string]) kind[[]string] {
-	many := listOf("names, or one name", item)
-	read := func(n node) ([]string, bool) {
-		if _, single := scalar(n.value); single {
-			one, ok := item.read(n)
-			return []string{one}, ok
-		}
-		all, ok := many.read(n)
-		if ok && len(all) == 0 {
-			n.bad("is empty, so the rule would name nothing; leave the key out instead")
-			ok = false
-		}
-		return all, ok
-	}
-	return kind[[]string]{read: read, schema: oneOrList(item.schema)}
+	return oneOrMore("names, or one name", ", so the rule would name nothing", item, isScalar)
 }
 
 // commandWord is the name of a command.

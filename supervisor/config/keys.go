@@ -60,7 +60,7 @@ func poolKeys() []key[pool] {
 			"The working directory; a relative one is taken from the supervisor's. Left out: the supervisor's."),
 		row("env", "", environment, func(p *pool, v map[string]string) { p.Env = v },
 			"Variables added to the supervisor's environment. Values are taken as they are written."),
-		row("env_file", "", oneOrMore, func(p *pool, v []string) { p.EnvFile = v },
+		row("env_file", "", texts, func(p *pool, v []string) { p.EnvFile = v },
 			"Files of KEY=value lines, read at each start of a worker. The later one of two wins, and env over all."),
 		row("clean_env", "false", truth, func(p *pool, v bool) { p.CleanEnv = v },
 			"Leaves only PATH, HOME, USER, LOGNAME, SHELL, LANG, LC_*, TZ and TERM of the supervisor's environment."),
@@ -218,7 +218,7 @@ func mappedKeys() []key[command] {
 
 func controlKeys() []key[Control] {
 	return []key[Control]{
-		row("listen", "", oneOrMany("sockets, or one", section(listenKeys())), func(c *Control, v []Listener) { c.Listen = v },
+		row("listen", "", sockets(section(listenKeys())), func(c *Control, v []Listener) { c.Listen = v },
 			"The socket, or a list of several, each with its own mode and role."),
 		row("access", "", listOf("rules", section(ruleKeys())), func(c *Control, v []Rule) { c.Access = v },
 			"Rules that give roles to users and groups. Whom several name has what they give together; root and the supervisor's own user are always admin."),

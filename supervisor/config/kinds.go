@@ -145,19 +145,32 @@ func listOf[V any](what string, item kind[V]) kind[[]V] {
 	return kind[[]V]{read: read, schema: func() object { return object{"type": "array", "items": item.schema()} }}
 }
 
-// oneOrMore is a text, or a list of texts.
-var oneOrMore = kind[[]string]{read: func(n node) ([]string, bool) {
-	if _, ok := scalar(n.value); ok {
-		one, ok := text.read(n)
-		return []string{one}, ok
+// oneOrMore is one of a kind, or a list of such, which what names and which is not
+// empty: that is refused for the reason why.
+func oneOrMore[V any](what, why string, item kind[V], isOne func(node) bool) kind[[]V] {
+	many := listOf(what, item)
+	read := func(n node) ([]V, bool) {
+		if isOne(n) {
+			one, ok := item.read(n)
+			return []V{one}, ok
+		}
+		all, ok := many.read(n)
+		if ok && len(all) == 0 {
+			n.bad("is empty%s; leave the key out instead", why)
+			ok = false
+		}
+		return all, ok
 	}
-	all, ok := listOf("texts, or one text", text).read(n)
-	if ok && len(all) == 0 {
-		n.bad("is empty; leave the key out instead")
-		ok = false
-	}
-	return all, ok
-}, schema: oneOrList(text.schema)}
+	return kind[[]V]{read, oneOrList(item.schema), item.mayBeNull}
+}
+
+// texts is a text, or a list of texts.
+var texts = oneOrMore("texts, or one text", "", text, isScalar)
+
+func isScalar(n node) bool {
+	_, ok := scalar(n.value)
+	return ok
+}
 
 // truth is true or false.
 var truth = kind[bool]{read: func(n node) (bool, bool) {
