@@ -84,29 +84,49 @@ func TestConcurrentCalls(t *testing.T) {
 	all.Wait()
 }
 
+// upTo is a context whose time is over once end is closed.
+type upTo struct {
+	context.Context
+	end <-chan struct{}
+}
+
+func (c upTo) Done() <-chan struct{} { return c.end }
+
+func (c upTo) Err() error {
+	select {
+	case <-c.end:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 // TestContextEnds: in the middle of an answer, and before there is one; and the
 // other end sees that the caller has gone.
 func TestContextEnds(t *testing.T) {
-	gone := make(chan struct{}, 2)
+	begun, gone := make(chan struct{}), make(chan struct{}, 2)
 	c, _, _ := listen(t, func(w http.ResponseWriter, r *http.Request) {
 		io.ReadAll(r.Body) // only then the server looks for a client that goes
 		if strings.HasSuffix(r.URL.Path, "/half") {
 			io.WriteString(w, "half")
 			w.(http.Flusher).Flush()
 		}
+		begun <- struct{}{}
 		<-r.Context().Done()
 		gone <- struct{}{}
 	})
 	for _, command := range []string{"half", "none"} {
-		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
-		_, err := c.Call(ctx, "web/1", command, ipc.Args())
+		long, cancel := context.WithTimeout(context.Background(), time.Minute)
+		end := make(chan struct{})
+		go func() { <-begun; close(end) }()
+		_, err := c.Call(upTo{long, end}, "web/1", command, ipc.Args())
 		cancel()
 		if !errors.Is(err, ipc.ErrTimeout) {
 			t.Errorf("%s: %v, want a timeout", command, err)
 		}
 		<-gone
-		ctx, cancel = context.WithCancel(context.Background())
-		time.AfterFunc(50*time.Millisecond, cancel)
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() { <-begun; cancel() }()
 		if _, err = c.Call(ctx, "web/1", command, ipc.Args()); !errors.Is(err, context.Canceled) || !errors.Is(err, ipc.ErrCanceled) {
 			t.Errorf("%s: %v, want it canceled", command, err)
 		}
