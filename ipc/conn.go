@@ -140,6 +140,7 @@ func makeConn(f *os.File, cfg Config) (*Conn, error) {
 		chunk:       uint32(cfg.Hello.Chunk),
 	}
 	c.sender.try, c.reading.try = c.trySend, c.tryRead
+	raw.Control(func(fd uintptr) { c.prepareBrief(int(fd)) })
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.wg.Add(1) // the reader
 	return c, nil

@@ -7,6 +7,8 @@ import "golang.org/x/sys/unix"
 // vector is for the system calls that need none of their own here.
 type vector struct{}
 
+func (*Conn) prepareBrief(int) {}
+
 func (*vector) receive(fd int, bufs [][]byte, control []byte, flags int) (n, controlled, outFlags int, err error) {
 	n, controlled, outFlags, _, err = unix.RecvmsgBuffers(fd, bufs, control, flags)
 	return n, controlled, outFlags, err
