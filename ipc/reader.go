@@ -157,7 +157,7 @@ func (c *Conn) makeWay() {
 	if many := c.woke > 1; many != c.crowded.Load() {
 		c.crowded.Store(many)
 	}
-	if c.woke > 0 {
+	if c.woke > 0 || c.spell.makesWay() {
 		runtime.Gosched()
 	}
 	c.woke, c.clocked = 0, time.Time{}

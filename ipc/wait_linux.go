@@ -18,10 +18,16 @@ const moment = time.Millisecond
 // badLuck is how often it is not tried again after it was in vain.
 const badLuck = 16
 
+// turns is how often it is done without the reader making way. One that never
+// does looks to the runtime as if it ran on and on: after 10 ms its processor is
+// taken away in every system call, and another thread woken to have it.
+const turns = 8
+
 // spell knows whether waiting is worth it. It belongs to the reader.
 type spell struct {
 	possible bool
 	pause    int // so often it is not tried
+	waited   int // so often since the reader has made way
 }
 
 // prepare makes waiting possible on the worker's end, which is its own to
@@ -40,7 +46,17 @@ func (s *spell) flags() int {
 		s.pause--
 		return recvFlags
 	}
+	s.waited++
 	return recvFlags &^ unix.MSG_DONTWAIT
 }
 
 func (s *spell) inVain() { s.pause = badLuck }
+
+// makesWay reports whether the reader is to make way.
+func (s *spell) makesWay() bool {
+	if s.waited < turns {
+		return false
+	}
+	s.waited = 0
+	return true
+}
