@@ -232,7 +232,7 @@ func (s *Server) payHTTP(g *guest, o *owed) bool {
 	text := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"+
 		"X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n%s\r\n%s", len(body), end, body)
 	_ = g.UnixConn.SetWriteDeadline(time.Now().Add(answerTime))
-	if _, err := g.UnixConn.Write(text); err != nil {
+	if _, err := g.send(text); err != nil {
 		return false
 	}
 	_ = g.UnixConn.SetWriteDeadline(time.Time{})

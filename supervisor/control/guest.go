@@ -25,6 +25,7 @@ type guest struct {
 	// asked: its first words are being read, or ask for something whole and wait
 	// to be begun with. It is set before they leave the socket.
 	asked atomic.Bool
+	brevity
 	// said belongs to who receives it; while it is parked, to the house.
 	said said
 
@@ -76,6 +77,7 @@ func newGuest(c *net.UnixConn, h *house, door string) (*guest, error) {
 	}
 	g := &guest{UnixConn: c, raw: raw, house: h}
 	g.look = g.readOnce
+	g.prepareBrief()
 	g.peer.peer, g.peer.err = peerOf(c)
 	g.caller = &caller{peer: g.peer.peer, err: g.peer.err, door: door, guest: g}
 	return g, nil
@@ -158,17 +160,11 @@ func (g *guest) kick() {
 // readOnce reads what is there; it is false where there is nothing yet.
 func (g *guest) readOnce(fd uintptr) bool {
 	g.asked.Store(true)
-	for {
-		n, err := unix.Read(int(fd), g.into)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil || n == 0:
-			g.asked.Store(false)
-		}
-		g.got, g.err = max(n, 0), err
-		return !errors.Is(err, unix.EAGAIN)
+	g.got, g.err = g.recv(fd, g.into, 0)
+	if g.err != nil || g.got == 0 {
+		g.asked.Store(false)
 	}
+	return !errors.Is(g.err, unix.EAGAIN)
 }
 
 // Close hangs up and gives the place back. It may be called again.

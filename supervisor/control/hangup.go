@@ -18,16 +18,16 @@ func hasInput(c *net.UnixConn) bool {
 	}
 	n := 0
 	var b [1]byte
-	_ = raw.Control(func(fd uintptr) { n, _ = peek(fd, b[:]) })
+	_ = raw.Control(func(fd uintptr) { n, _ = recvNow(fd, b[:], unix.MSG_PEEK) })
 	return n > 0
 }
 
-// peek reads what is there and leaves it there.
-func peek(fd uintptr, b []byte) (int, error) {
+// recvNow is recv(2) of what is there.
+func recvNow(fd uintptr, b []byte, flags int) (int, error) {
 	for {
-		n, _, err := unix.Recvfrom(int(fd), b, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		n, _, err := unix.Recvfrom(int(fd), b, flags|unix.MSG_DONTWAIT)
 		if !errors.Is(err, unix.EINTR) {
-			return n, err
+			return max(n, 0), err
 		}
 	}
 }
@@ -41,9 +41,9 @@ func hungUp(fd uintptr) bool {
 	return err == nil && n > 0 && fds[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
 }
 
-// isReadable reports whether there is something to be read at fd, the end included,
-// or of a listening socket somebody in its queue; or comes within wait.
-func isReadable(fd uintptr, wait time.Duration) bool {
+// hasClient reports whether a client is in the queue of the listening socket fd,
+// or comes within wait.
+func hasClient(fd uintptr, wait time.Duration) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, int(wait.Milliseconds()))
 	return err == nil && n > 0
@@ -69,10 +69,10 @@ func readNow(c *net.UnixConn, b []byte) (n int, eof bool) {
 	}
 	_ = raw.Control(func(fd uintptr) {
 		var err error
-		n, _, err = unix.Recvfrom(int(fd), b, unix.MSG_DONTWAIT)
+		n, err = recvNow(fd, b, 0)
 		eof = n == 0 && err == nil
 	})
-	return max(n, 0), eof
+	return n, eof
 }
 
 // awaitHangup returns true when either end is closed both ways, false when the
@@ -106,7 +106,7 @@ func refuse(c *net.UnixConn) {
 	_ = raw.Control(func(fd uintptr) {
 		// What was read is not there at the close, which would be ECONNRESET for
 		// the client.
-		n, _, _ := unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT)
+		n, _ := recvNow(fd, buf, 0)
 		text := refusedLine
 		if n > 0 && isHTTP(buf[0]) {
 			text = refusedHTTP

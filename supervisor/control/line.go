@@ -336,7 +336,7 @@ func (c *lineConn) flush() {
 		return
 	}
 	_ = c.g.UnixConn.SetWriteDeadline(time.Now().Add(answerTime))
-	if _, err := c.g.UnixConn.Write(c.out); err != nil {
+	if _, err := c.g.send(c.out); err != nil {
 		c.broken = true
 	}
 	if c.out = c.out[:0]; cap(c.out) > 4*fullOut {

@@ -252,7 +252,7 @@ func (in *inlet) awaitClient() bool {
 			return false
 		default:
 		}
-		if raw.Control(func(fd uintptr) { queued = isReadable(fd, acceptLook) }) != nil {
+		if raw.Control(func(fd uintptr) { queued = hasClient(fd, acceptLook) }) != nil {
 			return false
 		}
 	}

@@ -23,12 +23,12 @@ func (w *webConn) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	if p := problemInstead(b); p != nil {
-		if _, err := w.UnixConn.Write(p); err != nil {
+		if _, err := w.send(p); err != nil {
 			return 0, err
 		}
 		return len(b), nil
 	}
-	return w.UnixConn.Write(b)
+	return w.send(b)
 }
 
 // problemInstead is nil for what is no refusal of net/http's own.

@@ -202,10 +202,7 @@ func (w *webConn) lookOut() (int, error) {
 
 // peekOnce is true when the client has hung up.
 func (w *webConn) peekOnce(fd uintptr) bool {
-	if !isReadable(fd, 0) {
-		return false
-	}
-	n, err := peek(fd, w.first[:])
+	n, err := w.recv(fd, w.first[:], unix.MSG_PEEK)
 	switch {
 	case errors.Is(err, unix.EAGAIN):
 		return false
