@@ -48,6 +48,16 @@ func TestServiceUnderSystemd(t *testing.T) {
 		t.Errorf("before the new version was installed %q, after it %q", before, now)
 	}
 
+	before = m.show("MainPID") + " " + m.do("brood send 'web/*' pid")
+	m.write("/etc/brood/brood.yaml", "nonsense: 1\n")
+	text := m.do("dpkg -i /run/pkg/" + filepath.Base(deb) + " 2>&1")
+	wantIn(t, "an installation that can't take over", text, "/etc/brood/brood.yaml:1:1: nonsense: unknown key")
+	wantIn(t, "an installation that can't take over", text, "the version before goes on until brood.service is restarted")
+	if now := m.show("MainPID") + " " + m.do("brood send 'web/*' pid"); now != before {
+		t.Errorf("before the installation that can't take over %q, after it %q", before, now)
+	}
+	m.write("/etc/brood/brood.yaml", twoWorkers)
+
 	m.do("systemctl stop brood.service")
 	if got := m.show("Result") + m.show("ExecMainStatus"); got != "success0" {
 		t.Errorf("it ended with %s", got)
