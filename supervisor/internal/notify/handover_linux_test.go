@@ -179,13 +179,7 @@ func TestPauseHandsOverWhatIsPending(t *testing.T) {
 // A pause that comes to nothing, as the handler is stuck, has an end, and leaves
 // nothing behind: not even a deadline, on which Run would spin.
 func TestPauseOfAStuckHandler(t *testing.T) {
-	entered, leave := make(chan struct{}, 10), make(chan struct{})
-	l := listen(t, func(Message) {
-		entered <- struct{}{}
-		<-leave
-	})
-	l.say("READY=1")
-	<-entered
+	l, leave := listenStuck(t)
 	for range 2 {
 		if err := l.Pause(brief(t)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatal(err)

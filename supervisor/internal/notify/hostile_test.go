@@ -192,13 +192,7 @@ func TestLingeringSocketHoldsNobodyUp(t *testing.T) {
 
 // TestLingeringSocketInTheQueue: the same when it is still unread at Close.
 func TestLingeringSocketInTheQueue(t *testing.T) {
-	entered, leave := make(chan struct{}, 10), make(chan struct{})
-	l := listen(t, func(Message) {
-		entered <- struct{}{}
-		<-leave
-	})
-	l.say("READY=1")
-	<-entered
+	l, leave := listenStuck(t)
 	pass(t, l, "STATUS=last words")
 	l.Close()
 	close(leave)

@@ -128,6 +128,20 @@ func listen(t *testing.T, at func(Message)) *listener {
 	return runs(t, s, at)
 }
 
+// listenStuck is listen with a handler that is stuck, at first with READY=1, until
+// leave is closed.
+func listenStuck(t *testing.T) (l *listener, leave chan struct{}) {
+	t.Helper()
+	entered, leave := make(chan struct{}, 10), make(chan struct{})
+	l = listen(t, func(Message) {
+		entered <- struct{}{}
+		<-leave
+	})
+	l.say("READY=1")
+	<-entered
+	return l, leave
+}
+
 // runs runs s until the end of the test. Each message goes through at, if there is
 // one, before it is heard.
 func runs(t *testing.T, s *Socket, at func(Message)) *listener {

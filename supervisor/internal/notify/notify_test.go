@@ -166,13 +166,7 @@ func TestStoredDescriptorsAreClosed(t *testing.T) {
 // TestCloseHandsOverWhatWasSent: the last words of a worker that has exited
 // count.
 func TestCloseHandsOverWhatWasSent(t *testing.T) {
-	entered, leave := make(chan struct{}, 10), make(chan struct{})
-	l := listen(t, func(Message) {
-		entered <- struct{}{}
-		<-leave
-	})
-	l.say("READY=1")
-	<-entered
+	l, leave := listenStuck(t)
 	l.say("STATUS=can't go on", "ERRNO=28", "STOPPING=1")
 	l.Close()
 	if _, err := os.Lstat(l.Path()); err == nil {
