@@ -155,6 +155,8 @@ func (h *house) openBrood(ctx context.Context) error {
 	h.add(commandRequest, "brood, HTTP", dialHTTP(socket, "POST", "/v1/workers/web/1/commands/echo", "text/plain", "hi"))
 	h.add(commandRequest, "brood, line protocol with `prompt`", dialPrompt(socket, "@web/1 echo hi", "\n> "))
 	h.add(commandRequest, "brood, line protocol, a connection each", dialOnce(socket, "@web/1 echo hi"))
+	h.add(commandRequest, "brood, a goroutine a command, HTTP", dialHTTP(socket, "POST", "/v1/workers/web/1/commands/pid", "text/plain", "hi"))
+	h.add(commandRequest, "brood, a goroutine a command, `prompt`", dialPrompt(socket, "@web/1 pid", "\n> "))
 	h.add(healthRequest, "brood `GET /v1/health`", dialHTTP(socket, "GET", "/v1/health", "", ""))
 	return nil
 }

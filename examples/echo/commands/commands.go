@@ -32,11 +32,13 @@ func Register(w *worker.Worker) {
 			return h(ctx, r)
 		})
 	}
-	handle("echo", "WORDS…: say them again", func(_ context.Context, r *worker.Request) (any, error) {
-		if args := r.Args(); args != nil {
-			return strings.Join(args, " "), nil
+	// So quick a command needs no goroutine of its own.
+	w.HandleInline("echo", "WORDS…: say them again", func(_ context.Context, c *ipc.Call) (ipc.Message, error) {
+		calls.Add(1)
+		if args := (&worker.Request{Message: c.Message}).Args(); args != nil {
+			return ipc.Text(strings.Join(args, " ")), nil
 		}
-		return r.Message, nil
+		return c.Message, nil
 	})
 	handle("sleep", "DURATION: answer after, say, 200ms", sleep)
 	handle("fail", "[WORDS…]: say no", func(_ context.Context, r *worker.Request) (any, error) {
