@@ -23,7 +23,8 @@ func (s *Stream) Export(out *handover.Out) (SavedStream, error) {
 }
 
 // AdoptStream goes on with a stream of the program before. It is as Pipe gives it,
-// and ends in the same way; if it had ended before, it is done.
+// and ends in the same way; if it had ended before, it is done. So it is, with an
+// error, if it can't be gone on with.
 func AdoptStream(in *handover.In, saved SavedStream, to *Sink) (*Stream, error) {
 	s := &Stream{
 		reader: newReader(-1), prefix: saved.Prefix, to: to, done: make(chan struct{}),
@@ -34,12 +35,14 @@ func AdoptStream(in *handover.In, saved SavedStream, to *Sink) (*Stream, error) 
 		return s, nil
 	}
 	fd, err := in.FD(saved.FD)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s, err)
+	if err == nil {
+		if err = os.NewSyscallError("fcntl", unix.SetNonblock(fd, true)); err != nil {
+			unix.Close(fd)
+		}
 	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("%s: %w", s, os.NewSyscallError("fcntl", err))
+	if err != nil {
+		s.last()
+		return s, fmt.Errorf("%s: %w", s, err)
 	}
 	s.fd = fd
 	return s, nil

@@ -132,8 +132,23 @@ func TestEndedStreamIsHandedOver(t *testing.T) {
 	if tail := heir.Tail(); !slices.Equal(tail, []string{"last words"}) {
 		t.Errorf("tail %q", tail)
 	}
-	if _, err := AdoptStream(nil, SavedStream{}, sink); !errors.Is(err, handover.ErrTaken) {
+}
+
+// One whose pipe is missing has ended: what is known of it is told.
+func TestStreamWithoutItsPipe(t *testing.T) {
+	var r record
+	sink := NewSink(&r)
+	lost, err := AdoptStream(nil, SavedStream{Prefix: "web/1", Partial: []byte("two"), Tail: [][]byte{[]byte("one")}}, sink)
+	if !errors.Is(err, handover.ErrTaken) {
 		t.Error(err)
+	}
+	await(t, "the stream", lost.Done())
+	lost.Finish()
+	if tail := lost.Tail(); !slices.Equal(tail, []string{"one", "two"}) {
+		t.Errorf("tail %q", tail)
+	}
+	if got := r.lines(t, sink); !slices.Equal(got, []string{"two"}) {
+		t.Errorf("%q", got)
 	}
 }
 

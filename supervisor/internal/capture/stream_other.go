@@ -57,6 +57,9 @@ func (s *Stream) run() {
 // Finish reads what is left of a worker that has ended, and ends the stream,
 // even though a grandchild may hold the other end for ever.
 func (s *Stream) Finish() {
+	if s.Ended() {
+		return
+	}
 	if !s.started {
 		s.file.Close()
 		s.last()
@@ -72,7 +75,9 @@ func (s *Stream) Export(*handover.Out) (SavedStream, error) {
 	return SavedStream{}, fmt.Errorf("%s can't be handed over on %s: %w", s, runtime.GOOS, errors.ErrUnsupported)
 }
 
-// AdoptStream fails in the same way.
-func AdoptStream(_ *handover.In, saved SavedStream, _ *Sink) (*Stream, error) {
-	return nil, fmt.Errorf("output of %s can't be taken over on %s: %w", saved.Prefix, runtime.GOOS, errors.ErrUnsupported)
+// AdoptStream fails in the same way. The stream has ended.
+func AdoptStream(_ *handover.In, saved SavedStream, to *Sink) (*Stream, error) {
+	s := &Stream{prefix: saved.Prefix, to: to, done: make(chan struct{})}
+	s.last()
+	return s, fmt.Errorf("%s can't be taken over on %s: %w", s, runtime.GOOS, errors.ErrUnsupported)
 }
