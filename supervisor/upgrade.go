@@ -107,13 +107,17 @@ func (s *Supervisor) Upgrade(ctx context.Context, u Upgrade) error {
 
 // askNext asks the next program whether it could take over.
 func (s *Supervisor) askNext(ctx context.Context, u Upgrade) error {
-	ctx, cancel := context.WithTimeout(ctx, fitTime)
+	limited, cancel := context.WithTimeout(ctx, fitTime)
 	defer cancel()
 	unfit := func(format string, args ...any) error {
 		return fmt.Errorf("%w: %s: %s", ErrUnfit, u.Program, fmt.Sprintf(format, args...))
 	}
-	a, err := s.runProgram(ctx, process.Spec{Command: slices.Concat([]string{u.Program}, u.Args[1:]), Env: append(slices.Clone(u.Env), handover.Check())}, nil, nil)
+	a, err := s.runProgram(limited, process.Spec{Command: slices.Concat([]string{u.Program}, u.Args[1:]), Env: append(slices.Clone(u.Env), handover.Check())}, nil, nil)
 	switch said := strings.TrimSpace(string(a.stderr)); {
+	case err != nil && s.running.Err() != nil:
+		return ErrStopping
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("%w: %s: the wait was over before it said whether it could take over", ErrNotNow, u.Program)
 	case errors.Is(err, errAsideKilled):
 		return unfit("it does not say within %v whether it could", fitTime)
 	case err != nil:

@@ -141,3 +141,24 @@ func TestUpgradeIsTriedAgainWhileOneIsStarted(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Of a program that does not say whether it could take over it is said what has
+// ended the wait: that of who asked, or the supervisor.
+func TestUpgradeIsNotWaitedForAnyMore(t *testing.T) {
+	s := run(t, Config{Log: discard(), Pools: []Pool{quick("sleep", "1000")}})
+	await(t, s, "all ready", allReady)
+	asked := filepath.Join(t.TempDir(), "asked")
+	silent := Upgrade{Program: "/bin/sh", Args: []string{"sh", "-c", `: >"$1"; exec sleep 1000`, "sh", asked}}
+	err := s.Upgrade(within(t, 100*time.Millisecond), silent)
+	if !errors.Is(err, ErrNotNow) || !strings.Contains(err.Error(), "/bin/sh: the wait was over before") {
+		t.Errorf("who asked waits no longer: %v", err)
+	}
+	os.Remove(asked)
+	told := make(chan error, 1)
+	go func() { told <- s.Upgrade(context.Background(), silent) }()
+	poll(t, "the program to be asked", func() bool { _, err := os.Stat(asked); return err == nil })
+	s.Shutdown(false)
+	if err := <-told; !errors.Is(err, ErrStopping) {
+		t.Errorf("the supervisor stops: %v", err)
+	}
+}
