@@ -76,7 +76,11 @@ func (w *world) meddles() {
 		if g := w.byName[name]; g != nil && !odds(r, 4) {
 			after = g.after
 		}
-		w.step(Reconfigure{w.lastOp, name, v, w.handed(p), after, !odds(r, 4)})
+		ev := Reconfigure{Op: w.lastOp, Pool: name, Version: v, Policy: w.handed(p), After: after, Roll: !odds(r, 4)}
+		if ev.Roll && odds(r, 3) {
+			ev.To = 1 + r.IntN(4)
+		}
+		w.step(ev)
 	case n < 40:
 		w.step(RemovePool{w.lastOp, name})
 	case n < 44:
@@ -162,7 +166,7 @@ func (w *world) stale(tr *track) {
 
 // tally counts what a simulation has come by, so that it does not miss what it
 // is for.
-type tally [9]int
+type tally [10]int
 
 const (
 	sawSwap = iota
@@ -174,6 +178,7 @@ const (
 	sawReleased
 	sawDump
 	sawTakenUp
+	sawDismissed
 )
 
 func (t *tally) add(other tally) {
@@ -182,7 +187,7 @@ func (t *tally) add(other tally) {
 	}
 }
 
-var tallied = [...]string{"swap", "rollout that ended early", "reverted configuration", "new configuration", "slot gone", "recycled worker", "released pool", "dump", "machine taken up"}
+var tallied = [...]string{"swap", "rollout that ended early", "reverted configuration", "new configuration", "slot gone", "recycled worker", "released pool", "dump", "machine taken up", "surplus slot"}
 
 // empty is what was not seen; "": nothing.
 func (t tally) empty() string {

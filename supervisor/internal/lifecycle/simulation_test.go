@@ -221,6 +221,7 @@ func (w *world) step(ev Event) []Effect {
 	past := &w.history[w.steps%len(w.history)]
 	past.at, past.ev, past.effects = w.now.Sub(epoch), ev, append(past.effects[:0], effects...)
 	w.join()
+	w.dismiss()
 	for _, e := range effects {
 		w.carryOut(e)
 	}
