@@ -170,7 +170,7 @@ func (s *slot) keep(now time.Time) KeptSlot {
 }
 
 func (p *proc) keep(now time.Time) *KeptProcess {
-	return &KeptProcess{
+	k := &KeptProcess{
 		Generation: p.id.Generation, Version: p.version, PID: p.pid, Phase: uint8(p.phase),
 		Spawned: momentOf(p.spawnedAt, now), ReadyAt: momentOf(p.readyAt, now), Hello: p.hello, Ready: p.ready, Due: p.due,
 		Deadline: momentOf(p.deadline, now), Alive: momentOf(p.aliveAt, now), Age: momentOf(p.ageAt, now),
@@ -178,6 +178,10 @@ func (p *proc) keep(now time.Time) *KeptProcess {
 		Missed: p.missed, Late: p.late, Hung: p.hung, Every: p.every,
 		Asked: p.asked, Fault: p.fault, Replaced: p.replaced, AtOnce: p.atOnce, Why: p.why, KillAt: momentOf(p.killAt, now),
 	}
+	if p.due != "" && !p.ageAt.After(now) { // it asks to be recycled anew
+		k.Age = Moment{}
+	}
+	return k
 }
 
 // TakeUp makes the machine that was put down, at the time now. policyOf is the

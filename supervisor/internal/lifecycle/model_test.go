@@ -119,7 +119,7 @@ func (w *world) dismiss() {
 					behind = append(behind, tr.id)
 				}
 			case s.leaving && !tr.leaving && g.to > 0 && g.rolling:
-				tr.leaving, tr.want = true, Down
+				tr.leaving = true
 				going = append(going, tr.id)
 			case !s.leaving:
 				staying = append(staying, tr.id)

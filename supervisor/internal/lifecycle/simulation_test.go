@@ -225,6 +225,11 @@ func (w *world) step(ev Event) []Effect {
 	for _, e := range effects {
 		w.carryOut(e)
 	}
+	for _, tr := range w.tracks {
+		if tr.leaving {
+			tr.want = Down // if only from some time in this step
+		}
+	}
 	if f := w.sabotaged.inside; f != nil {
 		f(w.m)
 	}
