@@ -187,20 +187,20 @@ func (s *Supervisor) serving(pl *place, generation uint64, command string) (*liv
 		return nil, fmt.Errorf("%w: %v#%d is gone, %v#%d is there; name %v to reach whichever is", ErrStale, v.Slot, generation, v.Slot, v.Generation, v.Slot)
 	case v.State != lifecycle.Ready || l == nil:
 		return nil, &ipc.CallError{
-			Target: v.Slot.String(), Command: command, Code: ipc.ErrUnavailable, Started: ipc.StartedNo, Message: notUp(v),
+			Target: v.Slot.String(), Command: command, Code: ipc.ErrUnavailable, Started: ipc.StartedNo, Message: notUp(v.State, v.Reason, v.RetryAt),
 		}
 	}
 	return l, nil
 }
 
 // notUp says in words why a slot takes no commands.
-func notUp(v *lifecycle.View) string {
-	text := "it is " + string(v.State)
-	if v.Reason != "" {
-		text += ": " + v.Reason
+func notUp(state State, reason string, retryAt time.Time) string {
+	text := "it is " + string(state)
+	if reason != "" {
+		text += ": " + reason
 	}
-	if !v.RetryAt.IsZero() {
-		text += fmt.Sprintf("; the next try is in %v", time.Until(v.RetryAt).Round(time.Millisecond))
+	if !retryAt.IsZero() {
+		text += fmt.Sprintf("; the next try is in %v", time.Until(retryAt).Round(time.Millisecond))
 	}
 	return text
 }

@@ -57,9 +57,13 @@ func (s *Supervisor) order(ctx context.Context, verb lifecycle.Verb, t Target) (
 	for i, pl := range places {
 		slots[i] = pl.id
 	}
+	before := make([]uint64, len(places))
+	for i, pl := range places {
+		before[i] = pl.view.Load().Generation
+	}
 	reply := make(chan []Result, 1)
 	o := lifecycle.Order{Op: s.lastOp.Add(1), Verb: verb, Slots: slots, Generation: t.Generation}
-	results, err := s.ask(ctx, input{event: o, reply: reply}, reply, func() []Result { return s.soFar(verb, places) })
+	results, err := s.ask(ctx, input{event: o, reply: reply}, reply, func() []Result { return s.soFar(verb, places, before) })
 	for _, r := range results {
 		if r.Outcome == Outcome(lifecycle.OutcomeStale) { // the order named one generation, so this is all of it
 			return nil, fmt.Errorf("%w: %s", ErrStale, r.Text)
@@ -97,17 +101,31 @@ func (s *Supervisor) ask(ctx context.Context, in input, reply <-chan []Result, l
 	}
 }
 
-// soFar is the results of an order that is not settled.
-func (s *Supervisor) soFar(verb lifecycle.Verb, places []*place) []Result {
+// soFar is the results of an order that is not settled; before are the generations
+// that it was given to.
+func (s *Supervisor) soFar(verb lifecycle.Verb, places []*place, before []uint64) []Result {
 	results := make([]Result, len(places))
 	for i, pl := range places {
 		st := s.slotStatus(pl)
-		results[i] = Result{Slot: st, Outcome: OutcomeTimeout, Text: "not done yet: " + notUp(pl.view.Load())}
+		results[i] = Result{Slot: st, Outcome: OutcomeTimeout, Text: unfinished(verb, st, before[i])}
 		if reached(verb, st) {
 			results[i] = Result{Slot: st, Outcome: OutcomeDone}
 		}
 	}
 	return results
+}
+
+// unfinished says in words how far an order has come.
+func unfinished(verb lifecycle.Verb, st SlotStatus, before uint64) string {
+	switch {
+	case st.State != lifecycle.Ready:
+		return "not done yet: " + notUp(st.State, st.Reason, st.RetryAt)
+	case verb == lifecycle.Stop:
+		return "not stopped yet"
+	case st.Generation == before:
+		return "not replaced yet"
+	}
+	return "it is replaced, and the restart goes on" // as with others, or it is still watched
 }
 
 // reached reports whether a slot is where verb wants it, as far as one look

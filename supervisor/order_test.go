@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/brood/ipc"
+	"example.com/brood/supervisor/internal/lifecycle"
 )
 
 func init() {
@@ -182,6 +183,25 @@ func TestStopAndStart(t *testing.T) {
 }
 
 // An order whose wait is over goes on.
+// TestUnfinished: of an order that is not over it is said what is known.
+func TestUnfinished(t *testing.T) {
+	for _, c := range []struct {
+		verb lifecycle.Verb
+		st   SlotStatus
+		want string
+	}{
+		{lifecycle.Restart, SlotStatus{State: lifecycle.Ready, Generation: 2}, "not replaced yet"},
+		{lifecycle.Restart, SlotStatus{State: lifecycle.Ready, Generation: 3}, "it is replaced, and the restart goes on"},
+		{lifecycle.Restart, SlotStatus{State: lifecycle.Starting, Generation: 3, Reason: "restarted by hand"}, "not done yet: it is starting: restarted by hand"},
+		{lifecycle.Stop, SlotStatus{State: lifecycle.Ready, Generation: 2}, "not stopped yet"},
+		{lifecycle.Stop, SlotStatus{State: lifecycle.Stopping, Generation: 2}, "not done yet: it is stopping"},
+	} {
+		if got := unfinished(c.verb, c.st, 2); got != c.want {
+			t.Errorf("%v of %+v: %q, want %q", c.verb, c.st, got, c.want)
+		}
+	}
+}
+
 func TestOrderTimeout(t *testing.T) {
 	p := echoes(1)
 	p.Stop.Timeout = time.Hour
@@ -202,7 +222,7 @@ func TestOrderTimeout(t *testing.T) {
 		state State
 	}{{s.Restart, Stopping}, {s.Stop, Stopping}} {
 		results, err := c.verb(ended, web)
-		if err != nil || outcomes(results) != "timeout" || !strings.HasPrefix(results[0].Text, "not done yet: it is ") {
+		if err != nil || outcomes(results) != "timeout" || !strings.HasPrefix(results[0].Text, "not ") {
 			t.Errorf("%+v, %v", results, err)
 		}
 	}
