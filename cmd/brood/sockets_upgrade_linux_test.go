@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"example.com/brood/supervisor/config"
 	"example.com/brood/supervisor/control"
 	"example.com/brood/supervisor/handover"
+	"example.com/brood/supervisor/handover/handovertest"
 )
 
 // TestAdoptSockets: of the sockets that were there those go on that are still
@@ -69,7 +69,7 @@ func TestAdoptSockets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		in := deliverSockets(t, &out)
+		in := handovertest.Deliver(t, &out)
 		s, err = f.adoptSockets(&globals{}, tt.to, log, in, saved)
 		if err != nil {
 			t.Fatal(err)
@@ -135,34 +135,4 @@ func serveSockets(t *testing.T, s *sockets) *control.Server {
 		c.Close()
 	}
 	return server
-}
-
-// deliverSockets is what happens at an execve(2).
-func deliverSockets(t *testing.T, out *handover.Out) *handover.In {
-	t.Helper()
-	var there []int
-	for _, fd := range out.FDs() {
-		n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
-		if err != nil {
-			t.Fatal(err)
-		}
-		there = append(there, n)
-	}
-	return receive(t, out, there)
-}
-
-func receive(t *testing.T, out *handover.Out, there []int) *handover.In {
-	t.Helper()
-	_, env, err := out.Seal(there)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, value, _ := strings.Cut(env, "=")
-	os.Setenv(key, value)
-	in, err := handover.Receive()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(in.Close)
-	return in
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"example.com/brood/supervisor/handover"
+	"example.com/brood/supervisor/handover/handovertest"
 )
 
 // adopt has another listener take l's place. Meanwhile is called while it is held,
@@ -34,9 +35,9 @@ func adopt(t testing.TB, l net.Listener, cfg ListenConfig, meanwhile func()) net
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, got := deliver(t, &out, parcel{Door: saved})
+	in, saved := handovertest.Carry(t, &out, saved)
 	vanishDoor(l)
-	heir, err := AdoptListener(cfg, in, got.Door)
+	heir, err := AdoptListener(cfg, in, saved)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +211,7 @@ func TestAdoptListenerErrors(t *testing.T) {
 	defer null.Close()
 	other := saved
 	other.Socket = out.FD(int(null.Fd()))
-	in, _ := deliver(t, &out, parcel{})
+	in := handovertest.Deliver(t, &out)
 	defer in.Close()
 	if _, err := AdoptListener(ListenConfig{Path: path + "3"}, in, saved); err == nil || !strings.Contains(err.Error(), "is asked for") {
 		t.Error(err)

@@ -17,11 +17,11 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sys/unix"
 
 	"example.com/brood/supervisor"
 	"example.com/brood/supervisor/control/api"
 	"example.com/brood/supervisor/handover"
+	"example.com/brood/supervisor/handover/handovertest"
 )
 
 // A throne is the place of one supervisor, and the servers that take it one after
@@ -141,7 +141,7 @@ func (th *throne) upgrade(ctx context.Context) error {
 		old.Release()
 		return err
 	}
-	in, got := deliver(th.t, &out, parcel{saved, door})
+	in, got := handovertest.Carry(th.t, &out, parcel{saved, door})
 	vanish(old, l)
 	heir, err := AdoptListener(ListenConfig{Path: th.path, Mode: th.mode, Log: th.cfg.Log}, in, got.Door)
 	if err != nil {
@@ -163,41 +163,10 @@ func (th *throne) inVain(ctx context.Context) (Saved, error) {
 	return s.Export(&out)
 }
 
+// parcel is what the one before leaves to the one that comes.
 type parcel struct {
 	Server Saved
 	Door   SavedListener
-}
-
-// deliver is what comes of out at the other program.
-func deliver(t testing.TB, out *handover.Out, p parcel) (*handover.In, parcel) {
-	t.Helper()
-	if err := out.Put("parcel", p); err != nil {
-		t.Fatal(err)
-	}
-	var there []int
-	for _, fd := range out.FDs() {
-		n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
-		if err != nil {
-			t.Fatal(fd, err)
-		}
-		there = append(there, n)
-	}
-	_, env, err := out.Seal(there)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, value, _ := strings.Cut(env, "=")
-	os.Setenv(key, value)
-	in, err := handover.Receive()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(in.Close)
-	var got parcel
-	if ok, err := in.Get("parcel", &got); !ok || err != nil {
-		t.Fatal(ok, err)
-	}
-	return in, got
 }
 
 // vanish closes what a program that is replaced had open, without a word to anybody.

@@ -1,4 +1,4 @@
-package handover
+package handover_test
 
 import (
 	"errors"
@@ -9,35 +9,10 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-)
 
-// deliver is what happens between the two programs.
-func deliver(t *testing.T, o *Out) *In {
-	t.Helper()
-	var there []int
-	for _, fd := range o.FDs() {
-		n, err := unix.Dup(fd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		there = append(there, n)
-	}
-	_, env, err := o.Seal(there)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, value, _ := strings.Cut(env, "=")
-	t.Setenv(key, value)
-	in, err := Receive()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, still := os.LookupEnv(Env); still {
-		t.Errorf("%s is still in the environment", Env)
-	}
-	t.Cleanup(in.Close)
-	return in
-}
+	"example.com/brood/supervisor/handover"
+	"example.com/brood/supervisor/handover/handovertest"
+)
 
 func TestHandover(t *testing.T) {
 	r, w, err := os.Pipe()
@@ -46,7 +21,7 @@ func TestHandover(t *testing.T) {
 	}
 	defer r.Close()
 	defer w.Close()
-	var out Out
+	var out handover.Out
 	type state struct {
 		Names []string
 		Read  int
@@ -59,7 +34,10 @@ func TestHandover(t *testing.T) {
 	if err := out.Put("state", sent); err == nil {
 		t.Error("a name was taken twice")
 	}
-	in := deliver(t, &out)
+	in := handovertest.Deliver(t, &out)
+	if _, still := os.LookupEnv(handover.Env); still {
+		t.Errorf("%s is still in the environment", handover.Env)
+	}
 	var got state
 	if ok, err := in.Get("state", &got); !ok || err != nil {
 		t.Fatal(ok, err)
@@ -85,27 +63,27 @@ func TestHandover(t *testing.T) {
 		t.Error(n, err)
 	}
 	for _, n := range []int{got.Write, -1, 2} {
-		if _, err := in.FD(n); !errors.Is(err, ErrTaken) {
+		if _, err := in.FD(n); !errors.Is(err, handover.ErrTaken) {
 			t.Errorf("descriptor %d: %v", n, err)
 		}
 	}
-	left := in.fds[got.Read]
 	in.Close()
-	if _, err := unix.FcntlInt(uintptr(left), unix.F_GETFD, 0); err != unix.EBADF {
-		t.Errorf("what nobody took is still open: %v", err)
+	r.Close()
+	if _, err := unix.Write(fd, []byte("x")); err != unix.EPIPE {
+		t.Errorf("the end to read from, which nobody took, is still open: %v", err)
 	}
 }
 
 func TestNothingHandedOver(t *testing.T) {
-	t.Setenv(Env, "")
-	in, err := Receive()
+	t.Setenv(handover.Env, "")
+	in, err := handover.Receive()
 	if in != nil || err != nil {
 		t.Fatal(in, err)
 	}
 	if ok, err := in.Get("state", nil); ok || err != nil {
 		t.Error(ok, err)
 	}
-	if _, err := in.FD(0); !errors.Is(err, ErrTaken) {
+	if _, err := in.FD(0); !errors.Is(err, handover.ErrTaken) {
 		t.Error(err)
 	}
 	in.Close()
@@ -120,23 +98,23 @@ func TestFaultyHandover(t *testing.T) {
 		if _, err := unix.Pwrite(fd, []byte(text), 0); err != nil {
 			t.Fatal(err)
 		}
-		t.Setenv(Env, strconv.Itoa(fd))
-		if _, err := Receive(); err == nil {
+		t.Setenv(handover.Env, strconv.Itoa(fd))
+		if _, err := handover.Receive(); err == nil {
 			t.Errorf("%q was taken", text)
 		}
 	}
 }
 
 func TestAsked(t *testing.T) {
-	key, value, _ := strings.Cut(Check(), "=")
+	key, value, _ := strings.Cut(handover.Check(), "=")
 	t.Setenv(key, value)
-	if in, err := Receive(); in != nil || err != nil {
+	if in, err := handover.Receive(); in != nil || err != nil {
 		t.Error(in, err)
 	}
-	if v, asked := Asked(); v != Version || !asked {
+	if v, asked := handover.Asked(); v != handover.Version || !asked {
 		t.Error(v, asked)
 	}
-	if _, asked := Asked(); asked {
+	if _, asked := handover.Asked(); asked {
 		t.Error("asked twice")
 	}
 }

@@ -4,6 +4,7 @@ package handovertest
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -13,9 +14,13 @@ import (
 
 // Deliver is what happens between the two programs. Descriptors arrive as
 // duplicates: those of o stay open, as they would if the next program could not
-// be executed. What nobody takes is closed at the end of the test.
+// be executed. What nobody takes is closed at the end of the test. They come as they
+// do by execve(2), without close-on-exec: so nothing is forked meanwhile, which would
+// inherit them.
 func Deliver(t testing.TB, o *handover.Out) *handover.In {
 	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	var there []int
 	for _, fd := range o.FDs() {
 		n, err := unix.Dup(fd)
