@@ -2,6 +2,8 @@ package docs_test
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +13,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.com/brood/supervisor/control/api"
+	"example.com/brood/supervisor/control/client"
 )
 
 // session is one document being held. It has a shell from its first line on that
@@ -82,15 +87,8 @@ func (s *session) console(b block) {
 		s.sh.run(b.before)
 	}
 	for _, e := range all {
-		var got []string
-		var diff string
-		if n := len(e.want); n > 0 && e.want[n-1] == "^C" {
-			got, diff = s.sh.interrupt(e.command, e.want[:n-1])
-		} else {
-			got = s.sh.runReady(e.command)
-			diff = compare(e.want, got)
-		}
-		if diff != "" {
+		got := s.sh.runReady(e.command)
+		if diff := compare(e.want, got); diff != "" {
 			s.t.Fatalf("%s:%d: $ %s\n%s\ngot:\n%s\nlog:\n%s", s.path, e.line, e.command, diff, strings.Join(got, "\n"), s.sh.log())
 		}
 	}
@@ -167,7 +165,7 @@ func startShell(t *testing.T) *shell {
 
 // close ends the shell and what runs in it.
 func (sh *shell) close() {
-	if sh.socketThere() {
+	if sh.socket() != "" {
 		sh.run("brood shutdown >/dev/null 2>&1")
 	}
 	fmt.Fprintln(sh.in, "exit")
@@ -177,13 +175,15 @@ func (sh *shell) close() {
 	sh.limit.Stop()
 }
 
-func (sh *shell) socketThere() bool {
+// socket is the path of the session's supervisor's; empty: there is none.
+func (sh *shell) socket() string {
 	for _, name := range []string{"run", "bin"} {
-		if _, err := os.Stat(filepath.Join(sh.dir, name, "control.sock")); err == nil {
-			return true
+		path := filepath.Join(sh.dir, name, "control.sock")
+		if _, err := os.Stat(path); err == nil {
+			return path
 		}
 	}
-	return false
+	return ""
 }
 
 // background is a line that starts a job and does not say where its output goes.
@@ -222,44 +222,41 @@ func (sh *shell) run(command string) []string {
 	return nil
 }
 
-// runReady is run, again while a worker that is slow to say HELLO, as interpreters
-// on a busy machine are, is taken for a plain one.
-func (sh *shell) runReady(command string) (got []string) {
-	end := time.Now().Add(20 * time.Second)
-	for {
-		got = sh.run(command)
-		if !strings.Contains(strings.Join(got, "\n"), "it is a plain worker") || time.Now().After(end) {
+// runReady is run, and again whenever a worker is ready after all that was so slow to
+// say HELLO, as interpreters on a busy machine are, that it was taken for a plain one.
+func (sh *shell) runReady(command string) []string {
+	sh.t.Helper()
+	ctx, cancel := context.WithTimeout(sh.t.Context(), 20*time.Second)
+	defer cancel()
+	readyAfterAll := errors.New("said HELLO, and READY")
+	for seen, late := uint64(0), ""; ; {
+		got := sh.run(command)
+		if !strings.Contains(strings.Join(got, "\n"), "it is a plain worker") {
 			return got
 		}
-		time.Sleep(100 * time.Millisecond)
+		c := client.New(sh.socket())
+		err := c.FollowEvents(ctx, seen, "", func(e api.Event) error {
+			seen = e.Seq
+			switch {
+			case e.Kind != "state":
+			case strings.Contains(e.Text, "HELLO"):
+				late = e.Target
+			case e.Target == late && strings.HasPrefix(e.Text, "ready"):
+				return readyAfterAll
+			}
+			return nil
+		})
+		c.Close()
+		if !errors.Is(err, readyAfterAll) {
+			sh.t.Logf("%s: no worker says HELLO: %v", command, err)
+			return got
+		}
 	}
 }
 
 // documented is a line of output as a document would have it.
 func (sh *shell) documented(line string) string {
 	return strings.ReplaceAll(line, filepath.Join(sh.dir, "run", "control.sock"), documentedSocket)
-}
-
-// interrupt runs a command that would go on until Ctrl-C, which comes when it has
-// printed what is wanted.
-func (sh *shell) interrupt(command string, want []string) (got []string, diff string) {
-	sh.t.Helper()
-	path := filepath.Join(sh.dir, ".interrupted")
-	sh.run("set -m; { " + strings.ReplaceAll(command, documentedSocket, "$BROOD_SOCKET") + "\n} >.interrupted 2>&1 & set +m")
-	end := time.Now().Add(30 * time.Second)
-	for {
-		b, _ := os.ReadFile(path)
-		got = nil
-		for _, line := range strings.Split(strings.TrimSuffix(string(b), "\n"), "\n") {
-			got = append(got, sh.documented(line))
-		}
-		if diff = compare(want, got); diff == "" || time.Now().After(end) {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	sh.run("kill -INT -- -$!; wait $!")
-	return got, diff
 }
 
 func (sh *shell) log() string {
@@ -336,5 +333,16 @@ func TestCompare(t *testing.T) {
 		if diff := compare(strings.Split(c.want, "\n"), strings.Split(c.got, "\n")); (diff == "") != c.same {
 			t.Errorf("%q, %q: %s", c.want, c.got, diff)
 		}
+	}
+}
+
+// TestRunReady: a worker that is ready as a plain one, after a second, says HELLO.
+func TestRunReady(t *testing.T) {
+	t.Parallel()
+	sh := startShell(t)
+	defer sh.close()
+	sh.run("brood run -n 1 --name web -- sh -c 'sleep 3; exec brood demo-worker' &")
+	if got := sh.runReady("brood send web/1 echo hello"); len(got) != 1 || got[0] != "hello" {
+		t.Errorf("%q\n%s", got, sh.log())
 	}
 }
