@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -101,4 +102,17 @@ func (b *brood) ask(method, page, body string, header ...string) (*http.Response
 		b.t.Fatal(fmt.Errorf("%s %s: %w", method, page, err))
 	}
 	return resp, text
+}
+
+// await asks for a page until it has want in it. It is for what no event announces.
+func (b *brood) await(page, want string) (resp *http.Response, text []byte) {
+	b.t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if resp, text = b.ask("GET", page, ""); bytes.Contains(text, []byte(want)) {
+			return resp, text
+		}
+		if time.Now().After(end) {
+			b.t.Fatalf("%s still has no %s:\n%s", page, want, text)
+		}
+	}
 }

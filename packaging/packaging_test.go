@@ -94,7 +94,8 @@ func wantIn(t *testing.T, where, text, want string) {
 	}
 }
 
-// await looks until what is wanted is so.
+// await looks again and again until what is wanted is so: it is for what other
+// people's programs do not announce.
 func await(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
