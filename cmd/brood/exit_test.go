@@ -123,13 +123,14 @@ func TestForeignUser(t *testing.T) {
 func TestSignals(t *testing.T) {
 	s := serve(t, "-n", "2", "--name", "web", "--", "sh", "-c", `trap "" TERM; while :; do sleep 1; done`)
 	s.cmd.Process.Signal(syscall.SIGTERM)
-	for !strings.Contains(s.log.String(), "a second signal kills") {
+	until(t, "it says how to hurry it", func() bool {
 		select {
 		case <-s.ended:
 			t.Fatal("it ended at the first signal though its workers ignore SIGTERM")
 		default:
 		}
-	}
+		return strings.Contains(s.log.String(), "a second signal kills")
+	})
 	if code := s.stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d: %v", code, s.log)
 	}
@@ -140,8 +141,7 @@ func TestSignals(t *testing.T) {
 func TestHangupChangesNothing(t *testing.T) {
 	s := serve(t, "-n", "1", "--name", "web", "--", "echo-worker")
 	s.cmd.Process.Signal(syscall.SIGHUP)
-	for !strings.Contains(s.log.String(), "SIGHUP") {
-	}
+	until(t, "it says what it makes of SIGHUP", func() bool { return strings.Contains(s.log.String(), "SIGHUP") })
 	if r := shell(t, s.socket, "brood send web/1 echo hi"); r.code != 0 {
 		t.Error(r)
 	}

@@ -56,6 +56,18 @@ func follow(t *testing.T, socket, line string) *follower {
 	return f
 }
 
+// next is the next line.
+func (f *follower) next() string {
+	f.t.Helper()
+	select {
+	case line := <-f.lines:
+		return line
+	case <-time.After(30 * time.Second):
+		f.t.Fatalf("no line comes any more; standard error: %v", f.said)
+	}
+	return ""
+}
+
 // await reads on until a line has all of want in it.
 func (f *follower) await(want ...string) string {
 	f.t.Helper()

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"example.com/brood/supervisor/control/api"
 )
@@ -64,18 +63,6 @@ func TestFollowOverUpgrade(t *testing.T) {
 			t.Errorf("%s: %s", name, said)
 		}
 	}
-}
-
-// next is the next line.
-func (f *follower) next() string {
-	f.t.Helper()
-	select {
-	case line := <-f.lines:
-		return line
-	case <-time.After(30 * time.Second):
-		f.t.Fatalf("no line comes any more; standard error: %v", f.said)
-	}
-	return ""
 }
 
 // lastLine is the number of the line that talk/1 has printed last.

@@ -203,9 +203,18 @@ func wantIn(t testing.TB, where, text, want string) {
 // until waits for what must come to be.
 func until(t testing.TB, what string, f func() bool) {
 	t.Helper()
+	if !comes(f) {
+		t.Fatalf("still not so that %s", what)
+	}
+}
+
+// comes looks again and again, for half a minute, and reports whether f was true.
+// It is for what nobody announces: all else is waited for where it happens.
+func comes(f func() bool) bool {
 	for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("still not so that %s", what)
+			return false
 		}
 	}
+	return true
 }

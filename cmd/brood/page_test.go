@@ -76,8 +76,8 @@ http {
 // (--remote-debugging-pipe): messages of JSON with a NUL behind each.
 type browser struct {
 	t       *testing.T
-	to      *os.File
-	from    *bufio.Reader
+	to, in  *os.File
+	from    *bufio.Reader // of in
 	id      int
 	session string
 	wrong   []string // what the page has complained of
@@ -106,7 +106,7 @@ func browse(t *testing.T, url string) *browser {
 	}
 	theirIn.Close()
 	theirOut.Close()
-	b := &browser{t: t, to: ourOut, from: bufio.NewReaderSize(ourIn, 1<<20)}
+	b := &browser{t: t, to: ourOut, in: ourIn, from: bufio.NewReaderSize(ourIn, 1<<20)}
 	t.Cleanup(func() {
 		b.call("", "Browser.close", nil)
 		ourOut.Close()
@@ -124,7 +124,7 @@ func browse(t *testing.T, url string) *browser {
 	return b
 }
 
-// call sends one message and reads until its answer.
+// call sends one message and reads until its answer, for which there is a minute.
 func (b *browser) call(session, method string, params map[string]any) map[string]any {
 	b.t.Helper()
 	b.id++
@@ -136,6 +136,9 @@ func (b *browser) call(session, method string, params map[string]any) map[string
 		m["sessionId"] = session
 	}
 	text, _ := json.Marshal(m)
+	end := time.Now().Add(time.Minute)
+	b.to.SetWriteDeadline(end)
+	b.in.SetReadDeadline(end)
 	if _, err := b.to.Write(append(text, 0)); err != nil {
 		b.t.Errorf("%s: %v", method, err)
 		return nil
@@ -178,13 +181,26 @@ func (b *browser) eval(expression string) any {
 	return result["value"]
 }
 
-// await looks again and again until an expression is true.
+// await waits for the frame in which an expression is true. One that throws is not
+// yet true.
 func (b *browser) await(expression string) {
 	b.t.Helper()
-	for end := time.Now().Add(30 * time.Second); b.eval(expression) != true; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			b.t.Fatalf("in vain: %s; the page is %v; %s", expression, b.eval("document.body.innerText"), b.wrong)
+	const frames = `new Promise(came => {
+	const end = performance.now() + 30000
+	let why
+	const look = () => {
+		try {
+			if (%s) return came("")
+			why = "it is false"
+		} catch (err) {
+			why = String(err)
 		}
+		performance.now() < end ? requestAnimationFrame(look) : came(why)
+	}
+	look()
+})`
+	if why := b.eval(fmt.Sprintf(frames, expression)); why != "" {
+		b.t.Fatalf("in vain: %s: %v; the page is %v; %s", expression, why, b.eval("document.body.innerText"), b.wrong)
 	}
 }
 

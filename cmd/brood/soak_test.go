@@ -467,7 +467,7 @@ func (k *soak) vitals() vitals {
 	var v vitals
 	until(k.t, fmt.Sprintf("%d workers, no zombies, as many descriptors twice in a row", soakWorkers), func() bool {
 		v = read()
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) // the moment for which it must stay so
 		again := read()
 		return v.Processes == soakWorkers && again.FDs == v.FDs && again.Processes == v.Processes
 	})

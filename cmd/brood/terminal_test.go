@@ -52,24 +52,22 @@ func (term *terminal) press(keys ...string) {
 func (term *terminal) screen() string { return term.tmux("capture-pane", "-p") }
 
 // await waits until all of want is on the screen, and returns it.
-func (term *terminal) await(want ...string) string {
+func (term *terminal) await(want ...string) (screen string) {
 	term.t.Helper()
-	end := time.Now().Add(30 * time.Second)
-	for {
-		screen, missing := term.screen(), ""
+	var missing string
+	there := func() bool {
+		screen, missing = term.screen(), ""
 		for _, w := range want {
 			if !strings.Contains(screen, w) {
 				missing = w
 			}
 		}
-		if missing == "" {
-			return screen
-		}
-		if time.Now().After(end) {
-			term.t.Fatalf("%q does not come onto the screen:\n%s", missing, screen)
-		}
-		time.Sleep(20 * time.Millisecond)
+		return missing == ""
 	}
+	if !comes(there) {
+		term.t.Fatalf("%q does not come onto the screen:\n%s", missing, screen)
+	}
+	return screen
 }
 
 // TestTop: every key in a real terminal, a supervisor that goes and comes back,
@@ -156,12 +154,15 @@ func TestSendOnTerminal(t *testing.T) {
 		t.Errorf("the bar stays:\n%s", screen)
 	}
 	term = openTerminal(t, s.socket, "brood send web/1 sleep 1h", 80, 24)
-	for !strings.Contains(shell(t, s.socket, "brood status -o json web/1").stdout, `"inflight":1`) {
+	inflight := func(n int) func() bool {
+		return func() bool {
+			return strings.Contains(shell(t, s.socket, "brood status -o json web/1").stdout, fmt.Sprintf(`"inflight":%d`, n))
+		}
 	}
+	until(t, "the command is under way", inflight(1))
 	term.press("C-c")
 	term.await("canceled", "was told to stop", "exit 1")
-	for !strings.Contains(shell(t, s.socket, "brood status -o json web/1").stdout, `"inflight":0`) {
-	}
+	until(t, "the worker has given the command up", inflight(0))
 }
 
 // TestStatusOnTerminal: the table fits and is in colour, unless NO_COLOR.

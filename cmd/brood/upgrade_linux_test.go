@@ -1,108 +1,15 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
-
-	"example.com/brood/ipc"
-	"example.com/brood/supervisor/control/api"
-	"example.com/brood/supervisor/control/client"
 )
-
-// upgradable is a brood of its own file, which a test may replace.
-type upgradable struct {
-	*server
-	program, file string
-}
-
-// serveUpgradable runs config, or what it names, by a copy of brood.
-func serveUpgradable(t *testing.T, config string, args ...string) *upgradable {
-	t.Helper()
-	u := newUpgradable(t, config, args...)
-	u.awaitHealthy()
-	return u
-}
-
-// newUpgradable does, and does not wait for its workers.
-func newUpgradable(t *testing.T, config string, args ...string) *upgradable {
-	t.Helper()
-	dir := socketDir(t)
-	u := &upgradable{program: filepath.Join(dir, "brood"), file: filepath.Join(dir, "brood.yaml")}
-	u.install(t)
-	u.write(t, config)
-	u.server = serveProgram(t, u.program, filepath.Join(dir, "control.sock"), append([]string{"-c", u.file}, args...)...)
-	return u
-}
-
-// install puts brood where it is started from.
-func (u *upgradable) install(t testing.TB) {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(binDir, "brood"))
-	if err == nil {
-		err = os.WriteFile(u.program, b, 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (u *upgradable) write(t testing.TB, config string) {
-	t.Helper()
-	if err := os.WriteFile(u.file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// replace puts another program in the place of brood's, as an installation does.
-func (u *upgradable) replace(text string) {
-	u.t.Helper()
-	os.Remove(u.program)
-	if err := os.WriteFile(u.program, []byte(text), 0o755); err != nil {
-		u.t.Fatal(err)
-	}
-}
-
-func (u *upgradable) upgrade() {
-	u.t.Helper()
-	if r := shell(u.t, u.socket, "brood upgrade --wait 30s"); r.code != 0 || !strings.HasPrefix(r.stdout, "the supervisor is now brood ") {
-		u.t.Fatalf("brood upgrade: %v\n%v", r, u.log)
-	}
-}
-
-func (u *upgradable) status() api.Status {
-	u.t.Helper()
-	c := client.New(u.socket)
-	defer c.Close()
-	st, err := c.Status(u.t.Context())
-	if err != nil {
-		u.t.Fatalf("%v\n%v", err, u.log)
-	}
-	return st
-}
-
-// workers is each slot's generation and pid, in words.
-func workersOf(st api.Status) (all []string) {
-	for _, p := range st.Pools {
-		for _, w := range p.Slots {
-			all = append(all, fmt.Sprintf("%s#%d pid %d %s", w.Target, w.Generation, w.PID, w.State))
-		}
-	}
-	return all
-}
 
 const upgradeConfig = `pools:
   web:
@@ -139,7 +46,7 @@ func TestUpgrade(t *testing.T) {
 		return strings.Contains(shell(t, u.socket, "brood status broken/1 -o json").stdout, `"failed"`)
 	})
 	before := u.status()
-	c := startCrowd(u.socket)
+	c := startCrowd(t, u.socket)
 	const upgrades = 3
 	for i := range upgrades {
 		served := c.ok.Load()
@@ -204,135 +111,6 @@ func TestUpgrade(t *testing.T) {
 	until(t, "no worker outlives the supervisor", func() bool {
 		return !slices.ContainsFunc(pids, func(pid int) bool { return syscall.Kill(pid, 0) == nil && !isZombie(pid) })
 	})
-}
-
-func isZombie(pid int) bool {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, rest, _ := strings.Cut(string(b), ") ")
-	return strings.HasPrefix(rest, "Z")
-}
-
-// crowd is 16 clients that send commands without a pause, each in its own way,
-// and some that look.
-type crowd struct {
-	stop              context.CancelFunc
-	wg                sync.WaitGroup
-	ok, looks, failed atomic.Int64
-	first             atomic.Pointer[string]
-}
-
-func startCrowd(socket string) *crowd {
-	ctx, cancel := context.WithCancel(context.Background())
-	c := &crowd{stop: cancel}
-	loop := func(count *atomic.Int64, ask func(i int) error) {
-		c.wg.Go(func() {
-			for i := 0; ctx.Err() == nil; i++ {
-				if err := ask(i); err != nil {
-					c.failed.Add(1)
-					text := err.Error()
-					c.first.CompareAndSwap(nil, &text)
-					continue
-				}
-				count.Add(1)
-			}
-		})
-	}
-	for who := range 4 {
-		kept := client.New(socket)
-		loop(&c.ok, func(i int) error { // a connection that is kept, and a pool
-			text := fmt.Sprintf("kept %d.%d", who, i)
-			r, err := kept.Call(context.Background(), "web", "echo", jsonArgs(text))
-			return wanted(err, string(r.Message.Payload), text)
-		})
-		loop(&c.ok, func(i int) error { // one each
-			fresh := client.New(socket)
-			defer fresh.Close()
-			text := fmt.Sprintf("fresh %d.%d", who, i)
-			r, err := fresh.Call(context.Background(), fmt.Sprintf("web/%d", 1+i%3), "echo", ipc.Text(text))
-			return wanted(err, string(r.Message.Payload), text)
-		})
-		loop(&c.ok, func(i int) error { // the line protocol, one each
-			text := fmt.Sprintf("line%d.%d", who, i)
-			got, err := oneLine(socket, "@web/1 echo "+text+"\n")
-			return wanted(err, strings.TrimSpace(got), text)
-		})
-		var lines net.Conn
-		loop(&c.ok, func(i int) error { // the line protocol, kept
-			if lines == nil {
-				var err error
-				if lines, err = net.Dial("unix", socket); err != nil {
-					return err
-				}
-			}
-			text := fmt.Sprintf("linekept%d.%d", who, i)
-			if _, err := fmt.Fprintf(lines, "json @web/2 echo %s\n", text); err != nil {
-				return err
-			}
-			var answer struct{ Outcome, Result string }
-			err := json.NewDecoder(lines).Decode(&answer)
-			return wanted(err, answer.Result, text)
-		})
-	}
-	web := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}}}
-	loop(&c.looks, func(int) error {
-		resp, err := web.Get("http://brood/v1/status")
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		_, err = io.Copy(io.Discard, resp.Body)
-		return wanted(err, resp.Status, "200 OK")
-	})
-	followed := client.New(socket)
-	c.wg.Go(func() { // events come without gaps
-		last := uint64(0)
-		err := client.ErrBrokeOff // an upgrade hangs up on who follows
-		for errors.Is(err, client.ErrBrokeOff) && ctx.Err() == nil {
-			err = followed.FollowEvents(ctx, last, "", func(e api.Event) error {
-				if last != 0 && e.Seq != last+1 {
-					return fmt.Errorf("event %d comes after %d", e.Seq, last)
-				}
-				last = e.Seq
-				return nil
-			})
-		}
-		if ctx.Err() == nil {
-			text := fmt.Sprintf("following events ended: %v", err)
-			c.failed.Add(1)
-			c.first.CompareAndSwap(nil, &text)
-		}
-	})
-	return c
-}
-
-func (c *crowd) end() {
-	c.stop()
-	c.wg.Wait()
-}
-
-func wanted(err error, got, want string) error {
-	if err == nil && got != want {
-		err = fmt.Errorf("got %q, wanted %q", got, want)
-	}
-	return err
-}
-
-// oneLine asks one thing and hangs up.
-func oneLine(socket, line string) (string, error) {
-	c, err := net.Dial("unix", socket)
-	if err != nil {
-		return "", err
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(30 * time.Second))
-	if _, err := io.WriteString(c, line); err != nil {
-		return "", err
-	}
-	c.(*net.UnixConn).CloseWrite()
-	b, err := io.ReadAll(c)
-	return string(b), err
 }
 
 // TestUpgradeRefused: what can't take over is refused with its own words, and
@@ -432,57 +210,17 @@ func TestUpgradeOften(t *testing.T) {
 		}
 		u.upgrade()
 		u.awaitHealthy()
-		kids := childrenOf(u.cmd.Process.Pid)
-		if len(kids) != 4 || slices.ContainsFunc(kids, func(p child) bool { return p.state == "Z" }) {
-			until(t, "there are four children and no zombie", func() bool {
-				kids = childrenOf(u.cmd.Process.Pid)
-				return len(kids) == 4 && !slices.ContainsFunc(kids, func(p child) bool { return p.state == "Z" })
-			})
-		}
+		until(t, "there are four children and no zombie", func() bool {
+			kids := childrenOf(u.cmd.Process.Pid)
+			return len(kids) == 4 && !slices.ContainsFunc(kids, func(p child) bool { return p.state == "Z" })
+		})
 		if i == 1 {
-			first = openFDs(u.cmd.Process.Pid)
+			first = countFDs(t, u.server)
 		}
 	}
-	until(t, "as many descriptors are open as after the first upgrades", func() bool { return openFDs(u.cmd.Process.Pid) <= first })
+	until(t, "as many descriptors are open as after the first upgrades", func() bool { return countFDs(t, u.server) <= first })
 	if code := u.stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("the end: exit %d\n%v", code, u.log)
-	}
-}
-
-func openFDs(pid int) int {
-	fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	return len(fds)
-}
-
-// TestUpgradeUnderServiceManager: Type=notify sees a reload, under the same pid.
-func TestUpgradeUnderServiceManager(t *testing.T) {
-	dir := socketDir(t)
-	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer manager.Close()
-	t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "notify"))
-	t.Setenv("WATCHDOG_USEC", "30000000")
-	u := serveUpgradable(t, "pools: {web: {command: [echo-worker], ready: {when: hello}}}")
-	said := func(word string) {
-		t.Helper()
-		manager.SetReadDeadline(time.Now().Add(30 * time.Second))
-		for b := make([]byte, 4096); ; {
-			n, err := manager.Read(b)
-			if err != nil {
-				t.Fatalf("%s was not said: %v\n%v", word, err, u.log)
-			}
-			if slices.Contains(strings.Split(string(b[:n]), "\n"), word) {
-				return
-			}
-		}
-	}
-	said("READY=1")
-	for range 2 {
-		u.upgrade()
-		said("RELOADING=1")
-		said("READY=1")
 	}
 }
 
@@ -525,7 +263,7 @@ func TestUpgradeAndStop(t *testing.T) {
 		u := serveUpgradable(t, "pools: {web: {command: [echo-worker], workers: 2, ready: {when: hello}}}", "--log-level", "error")
 		kids := childrenOf(u.cmd.Process.Pid)
 		u.cmd.Process.Signal(syscall.SIGUSR2)
-		time.Sleep(time.Duration(i) * time.Millisecond)
+		time.Sleep(time.Duration(i) * time.Millisecond) // not for anything: SIGTERM is to come at every moment of an upgrade
 		u.cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-u.ended:
@@ -564,38 +302,6 @@ func TestUpgradeWaitsForReload(t *testing.T) {
 	u.cmd.Process.Signal(syscall.SIGHUP)
 	until(t, "the reload is done", func() bool { return strings.Contains(u.log.String(), `kind=inplace fields=["stop"]`) })
 	<-asked
-}
-
-func environHas(pid int, kv string) bool {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-	return slices.Contains(strings.Split(string(b), "\x00"), kv)
-}
-
-// TestUpgradeRefusedBeforeReady: the service manager is not told READY=1 by an
-// upgrade that comes to nothing before all is up.
-func TestUpgradeRefusedBeforeReady(t *testing.T) {
-	dir := socketDir(t)
-	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer manager.Close()
-	t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "notify"))
-	u := newUpgradable(t, "pools: {web: {command: [sleep, 1000], ready: {when: exec, exec: [sleep, 60]}}}")
-	until(t, "the check runs", func() bool { return len(childrenOf(u.cmd.Process.Pid)) == 2 })
-	if r := shell(t, u.socket, "brood upgrade --wait 500ms"); r.code == 0 || !strings.Contains(r.stderr, "beside") {
-		t.Errorf("brood upgrade: %v", r)
-	}
-	manager.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	for b := make([]byte, 4096); ; {
-		n, err := manager.Read(b)
-		if err != nil {
-			break
-		}
-		if strings.Contains(string(b[:n]), "READY=1") {
-			t.Errorf("it says %q", b[:n])
-		}
-	}
 }
 
 // TestUpgradeWithoutProc: where there is no /proc, as in some chroots, the workers

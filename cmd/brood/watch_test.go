@@ -23,7 +23,7 @@ func TestStatusWatch(t *testing.T) {
 	for range 2 { // each table is a whole one
 		all.await("web: 2 of 2 ready, ok")
 		for _, want := range []string{"", "WORKER ", "web/1#1 ", "web/2#1 ", ""} {
-			if line := <-all.lines; !strings.HasPrefix(line, want) || want == "" && line != "" {
+			if line := all.next(); !strings.HasPrefix(line, want) || want == "" && line != "" {
 				t.Errorf("got %q, want %q", line, want)
 			}
 		}
@@ -31,7 +31,7 @@ func TestStatusWatch(t *testing.T) {
 	one.await("worker", "web/2#1")
 	for range 2 {
 		var p api.Pool
-		if err := json.Unmarshal([]byte(<-lines.lines), &p); err != nil || p.Ready != 2 {
+		if err := json.Unmarshal([]byte(lines.next()), &p); err != nil || p.Ready != 2 {
 			t.Errorf("%+v, %v", p, err)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // script writes an executable file and returns its path.
@@ -75,10 +74,8 @@ func TestWorkerStatus(t *testing.T) {
 		s := serve(t, "-n", "1", "--name", "web", "--", filepath.Join(binDir, "brood"), "worker", "--on", "end=kill -USR2 $PPID;", "--",
 			script(t, `trap '`+line+`' USR2; while :; do sleep 0.05; done`))
 		shell(t, s.socket, "brood send web/1 end")
-		for ends := time.Now().Add(20 * time.Second); !strings.Contains(s.log.String(), want); time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(ends) {
-				t.Fatalf("%s: no %s in\n%s", line, want, s.log)
-			}
+		if !comes(func() bool { return strings.Contains(s.log.String(), want) }) {
+			t.Fatalf("%s: no %s in\n%s", line, want, s.log)
 		}
 	}
 }
