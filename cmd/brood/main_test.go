@@ -45,6 +45,7 @@ func (t tests) Run() int {
 		return 1
 	}
 	os.Unsetenv("BROOD_SOCKET")
+	os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")) // else each command takes a second
 	return t.m.Run()
 }
 
