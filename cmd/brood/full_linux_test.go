@@ -208,7 +208,8 @@ func TestNoDescriptors(t *testing.T) {
 	io.WriteString(waiting, "health\n")
 	waiting.CloseWrite()
 	before := cpuTicks(t, pid)
-	time.Sleep(500 * time.Millisecond)                // what is used meanwhile is measured
+	// What is used meanwhile is measured.
+	time.Sleep(500 * time.Millisecond)
 	if used := cpuTicks(t, pid) - before; used > 25 { // of 50 at 100 a second
 		t.Errorf("%d ticks of CPU in half a second of waiting", used)
 	}
@@ -331,8 +332,9 @@ func connect(socket string, begun chan<- struct{}) (net.Conn, error) {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	waiting := os.NewFile(uintptr(fd), "waiting")
-	defer waiting.Close()                                                                                         // FileConn has its own
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 60}); err != nil { // socket(7): connect's, too
+	defer waiting.Close() // FileConn has its own
+	// The deadline of a blocking connect(2) is that of sending, socket(7).
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 60}); err != nil {
 		return nil, os.NewSyscallError("setsockopt", err)
 	}
 	for err = unix.EINTR; err == unix.EINTR; {
