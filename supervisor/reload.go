@@ -136,7 +136,10 @@ func (s *Supervisor) Reload(ctx context.Context, cfg Config) ([]Change, error) {
 	}
 	waiting := slices.Clone(changes)
 	finished := make(chan []Change, 1)
+	over := make(chan struct{})
+	s.reloaded.Store(&over)
 	go func() { // it ends at the latest with the loop, and holds the lock until then
+		defer close(over)
 		defer s.reloading.Unlock()
 		for i := range changes {
 			s.change(&changes[i], pools)
@@ -156,6 +159,15 @@ func (s *Supervisor) Reload(ctx context.Context, cfg Config) ([]Change, error) {
 		}
 	}
 	return waiting, nil
+}
+
+// Reloaded is closed when the last reload that has begun is over, which may be later
+// than its Reload returns.
+func (s *Supervisor) Reloaded() <-chan struct{} {
+	if over := s.reloaded.Load(); over != nil {
+		return *over
+	}
+	return ended // there was none
 }
 
 // change carries out the change of one pool. What comes after a step that has

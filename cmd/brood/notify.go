@@ -43,8 +43,9 @@ type notifier struct {
 	watchdog time.Duration // WATCHDOG=1 must come this often; 0: need not
 	log      hclog.Logger
 
-	promised    atomic.Bool // READY=1 was said
-	interrupted bool        // by RELOADING=1, for an upgrade; belongs to who upgrades
+	promised    atomic.Bool            // READY=1 was said
+	interrupted bool                   // by RELOADING=1, for an upgrade; belongs to who upgrades
+	reloads     chan (<-chan struct{}) // each is closed when a reload is over, of which RELOADING=1 was said
 }
 
 // newNotifier reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. Workers do not
@@ -54,7 +55,7 @@ func newNotifier(log hclog.Logger) *notifier {
 	if path == "" || path[0] != '/' && path[0] != '@' {
 		return nil
 	}
-	n := &notifier{addr: &net.UnixAddr{Name: path, Net: "unixgram"}, log: log}
+	n := &notifier{addr: &net.UnixAddr{Name: path, Net: "unixgram"}, log: log, reloads: make(chan (<-chan struct{}))}
 	if pid := os.Getenv("WATCHDOG_PID"); pid == "" || pid == strconv.Itoa(os.Getpid()) {
 		if us, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64); err == nil && us > 0 {
 			n.watchdog = time.Duration(us) * time.Microsecond
@@ -80,18 +81,23 @@ func (n *notifier) say(assignments ...string) {
 	}
 }
 
-// around says that a reload goes on, and that it is over.
-func (n *notifier) around(reload reloadFunc) reloadFunc {
+// around says that a reload goes on, and that it is over, which may be later than
+// that who asked for it waits. Before READY=1 was said once there is nothing to say.
+func (n *notifier) around(sup *supervisor.Supervisor, reload reloadFunc) reloadFunc {
 	if n == nil || reload == nil {
 		return reload
 	}
 	return func(ctx context.Context, dryRun bool) ([]supervisor.Change, error) {
-		if dryRun {
+		if dryRun || !n.promised.Load() {
 			return reload(ctx, dryRun)
 		}
 		n.sayReloading()
-		defer n.say("READY=1")
-		return reload(ctx, dryRun)
+		changes, err := reload(ctx, dryRun)
+		select {
+		case n.reloads <- sup.Reloaded():
+		case <-sup.Done():
+		}
+		return changes, err
 	}
 }
 
@@ -138,7 +144,8 @@ func (n *notifier) attend(ctx context.Context, sup *supervisor.Supervisor) {
 	words := words{n: n, sup: sup}
 	stopping := sup.Stopping()
 	news := words.look()
-	var again <-chan time.Time // set while news waits for its turn
+	var again <-chan time.Time   // set while news waits for its turn
+	var reloaded <-chan struct{} // set while a reload goes on
 	for {
 		select {
 		case <-ctx.Done():
@@ -149,6 +156,10 @@ func (n *notifier) attend(ctx context.Context, sup *supervisor.Supervisor) {
 			news, again = words.look(), nil
 		case <-atLast.C:
 			words.ready()
+		case reloaded = <-n.reloads:
+		case <-reloaded:
+			reloaded = nil
+			words.reloaded()
 		case <-feed:
 			n.feed(ctx, sup)
 		case <-stopping:
@@ -220,6 +231,12 @@ func (w *words) ready() {
 	if !w.isReady && !w.stopping {
 		w.isReady = true
 		w.n.promised.Store(true)
+		w.n.say("READY=1")
+	}
+}
+
+func (w *words) reloaded() {
+	if !w.stopping {
 		w.n.say("READY=1")
 	}
 }

@@ -133,6 +133,43 @@ func TestNotify(t *testing.T) {
 	}
 }
 
+// TestNotifyWhileAReloadGoesOn: READY=1 is not said because of a reload before it is
+// true, neither at the start nor when who asked for the reload waits no longer.
+func TestNotifyWhileAReloadGoesOn(t *testing.T) {
+	m := startManager(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "brood.yaml")
+	write := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pool := func(name string) string {
+		return "  " + name + ": {command: [sleep, '1000'], ready: {exec: [test, -e, " + dir + "/" + name + "], timeout: 5m}}\n"
+	}
+	write(file, "pools:\n"+pool("one"))
+	s := serveManaged(t, m, nil, "-c", file)
+	m.hear("STATUS=critical: one 0/1 ready", "READY")
+	if r := shell(t, s.socket, "brood reload"); r.code != 0 {
+		t.Error(r)
+	}
+	write(filepath.Join(dir, "one"), "")
+	m.hear("STATUS=one 1/1 ready", "READY", "RELOADING")
+	m.hear("READY=1")
+
+	write(file, "pools:\n"+pool("one")+pool("two"))
+	if r := shell(t, s.socket, "brood reload --wait 0"); r.code != 0 {
+		t.Error(r)
+	}
+	m.hear("RELOADING=1")
+	if r := shell(t, s.socket, "brood stop one"); r.code != 0 { // it is said after what was said by the reload
+		t.Error(r)
+	}
+	m.hear("STATUS=critical: one 0/1 ready (one/1 is stopped", "READY")
+	write(filepath.Join(dir, "two"), "")
+	m.hear("READY=1")
+}
+
 // TestNotifyWithAPoolThatFails: it is given up, the others serve.
 func TestNotifyWithAPoolThatFails(t *testing.T) {
 	m := startManager(t)

@@ -151,7 +151,7 @@ func (g *globals) run(f runFlags, file *config.File, in *handover.In, announce .
 	var server *control.Server
 	var now standing
 	now.file.Store(file)
-	reload := manager.around(f.reloader(sup, &now, func(c config.Control) (func(), error) {
+	reload := manager.around(sup, f.reloader(sup, &now, func(c config.Control) (func(), error) {
 		return doors.change(server, c, log.Named("control"))
 	}))
 	var upgrade upgradeFunc

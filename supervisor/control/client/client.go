@@ -234,11 +234,15 @@ func (c *Client) Scale(ctx context.Context, pool string, n int) ([]api.Result, e
 	return r.Results, err
 }
 
-// Reload is POST /v1/reload. Changes come with the error, too, where a pool
-// went back to what it was.
+// Reload is POST /v1/reload. It waits as Order does. Changes come with the error,
+// too, where a pool went back to what it was.
 func (c *Client) Reload(ctx context.Context, dryRun bool) ([]api.Change, error) {
+	query := []string{fmt.Sprintf("dry_run=%t", dryRun)}
+	if _, limited := ctx.Deadline(); !limited {
+		query = append(query, "wait=0s") // else it would be the API's hour
+	}
 	var r api.Reload
-	err := c.roundTrip(ctx, http.MethodPost, "/v1/reload"+timeLeft(ctx, "wait", fmt.Sprintf("dry_run=%t", dryRun)), &r)
+	err := c.roundTrip(ctx, http.MethodPost, "/v1/reload"+timeLeft(ctx, "wait", query...), &r)
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Changes, err
