@@ -91,7 +91,7 @@ func TestLineCommands(t *testing.T) {
 		{"stop web/1 wait", `^web/1#1 done: stopped\n$`},
 		{"start web/1 wait 30s", `^web/1#2 done: ready, pid \d+\n$`},
 		{"restart web/2 wait", `^web/2#2 done: ready, pid \d+\n$`},
-		{"restart web/2", `^web/2#2 accepted: ready, pid \d+ .*\n$`},
+		{"restart web/2", `^web/2#2 accepted: ready, pid \d+ \(not replaced yet\)\n$`},
 		{"start web/2 wait", `^web/2#\d done: ready, pid \d+\n$`},
 		{"scale web 3 wait", `^(.*\n)*web/3#1 done: ready, pid \d+\n$`},
 		{"restart web wait never", `^error: bad_request: wait never`},
