@@ -43,6 +43,16 @@ func (g *globals) client() (*client.Client, error) {
 
 // dial is the client and its deadline.
 func (g *globals) dial(timeout time.Duration) (*client.Client, context.Context, context.CancelFunc, error) {
+	return g.dialWith(context.WithTimeout, timeout)
+}
+
+// dialLimit is the same for what the supervisor gives up by itself when the time is
+// over, and says how far it is.
+func (g *globals) dialLimit(timeout time.Duration) (*client.Client, context.Context, context.CancelFunc, error) {
+	return g.dialWith(client.WithLimit, timeout)
+}
+
+func (g *globals) dialWith(limit func(context.Context, time.Duration) (context.Context, context.CancelFunc), timeout time.Duration) (*client.Client, context.Context, context.CancelFunc, error) {
 	if timeout <= 0 {
 		return nil, nil, nil, usagef("--timeout %v: write a time of more than 0, such as 5s", timeout)
 	}
@@ -50,18 +60,18 @@ func (g *globals) dial(timeout time.Duration) (*client.Client, context.Context, 
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := limit(context.Background(), timeout)
 	return c, ctx, cancel, nil
 }
 
-// dialWait is the same for --wait; of 0 there is no deadline, and the supervisor
+// dialWait is dialLimit for --wait; of 0 there is no deadline, and the supervisor
 // answers at once.
 func (g *globals) dialWait(wait time.Duration) (*client.Client, context.Context, context.CancelFunc, error) {
 	switch {
 	case wait < 0:
 		return nil, nil, nil, usagef("--wait %v: write a time such as 30s, or 0 not to wait", wait)
 	case wait > 0:
-		return g.dial(wait)
+		return g.dialLimit(wait)
 	}
 	c, err := g.client()
 	return c, context.Background(), func() {}, err

@@ -21,7 +21,7 @@ func pingCommand(g *globals) *cobra.Command {
 			if everyone(args[0]) {
 				return usagef("ping goes to one worker, and %s is all of them; name one, or a pool, of which a ready one answers", args[0])
 			}
-			c, ctx, cancel, err := g.dial(timeout)
+			c, ctx, cancel, err := g.dialLimit(timeout)
 			if err != nil {
 				return err
 			}

@@ -69,7 +69,7 @@ func (g *globals) send(cmd *cobra.Command, f sendFlags, target, command string, 
 	if err != nil {
 		return err
 	}
-	c, ctx, cancel, err := g.dial(f.timeout)
+	c, ctx, cancel, err := g.dialLimit(f.timeout)
 	if err != nil {
 		return err
 	}

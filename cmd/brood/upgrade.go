@@ -31,7 +31,7 @@ nothing has changed, and what stands in the way is said.`,
 			if wait <= 0 {
 				return usagef("--wait %v: write a time such as 30s", wait)
 			}
-			c, ctx, cancel, err := g.dial(wait)
+			c, ctx, cancel, err := g.dialLimit(wait)
 			if err != nil {
 				return err
 			}

@@ -9,9 +9,10 @@
 //	}
 //
 // A context's deadline is told to the supervisor where it can act on it: a
-// command is given that time, an order is waited for that long. An answer is at
-// most 64 MiB; what is streamed has no end of its own, and each of its lines is
-// at most 32 MiB.
+// command is given that time, an order is waited for that long, less a little for
+// the answer to arrive; [WithLimit] gives that a time of its own. An answer is at
+// most 64 MiB; what is streamed has no end of its own, and each of its lines is at
+// most 32 MiB.
 package client
 
 import (

@@ -11,17 +11,35 @@ import (
 
 // Where the API has things, and what its content types are.
 
-// answerLead is how much earlier than the client the supervisor gives up, so
-// that its answer, which says more, still arrives.
-const answerLead = 100 * time.Millisecond
+const (
+	// answerLead is how much earlier than a context's deadline the supervisor gives up,
+	// so that its answer, which says more, still arrives.
+	answerLead = 100 * time.Millisecond
+	// answerGrace is how much later than a limit the context of WithLimit ends.
+	answerGrace = 3 * time.Second
+)
 
-// timeLeft is a query of the parameters given and, where ctx has a deadline,
-// that under the name; "" without either.
+// limitKey is for a time.Time in a context.
+type limitKey struct{}
+
+// WithLimit is a context with which the supervisor is told to give up after limit.
+// Its answer, which says how far it is, is waited for some seconds longer: so it
+// arrives however short limit is, and however late it comes.
+func WithLimit(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	at := time.Now().Add(limit)
+	return context.WithDeadline(context.WithValue(ctx, limitKey{}, at), at.Add(answerGrace))
+}
+
+// timeLeft is a query of the parameters given and, where ctx has a limit or a
+// deadline, that under the name; "" without any.
 func timeLeft(ctx context.Context, name string, more ...string) string {
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
-		left = max(left-answerLead, left/2, time.Millisecond)
-		more = append(more, name+"="+left.Round(time.Millisecond).String())
+		left = max(left-answerLead, left/2)
+		if at, ok := ctx.Value(limitKey{}).(time.Time); ok {
+			left = min(left, time.Until(at))
+		}
+		more = append(more, name+"="+max(left, time.Millisecond).Round(time.Millisecond).String())
 	}
 	if len(more) == 0 {
 		return ""
