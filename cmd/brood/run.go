@@ -72,6 +72,7 @@ reads the configuration again, as brood reload does; SIGUSR2 is brood upgrade.`,
 func (f *runFlags) common(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.mode, "mode", "", "the control socket's file mode, such as 0660 (default 0600)")
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "trace, debug, info, warn, error or off")
+	_ = cmd.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{"trace", "debug", "info", "warn", "error", "off"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().BoolVar(&f.logJSON, "log-json", false, "log as JSON")
 }
 

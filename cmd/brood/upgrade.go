@@ -23,7 +23,8 @@ same one, and so do the workers and the clients: they notice a delay at most.
 It takes a moment in which no command and no order is under way. While there is
 none it is tried again, for as long as --wait says. Where it does not come about
 nothing has changed, and what stands in the way is said.`,
-		Args: exactArgs(0, "brood upgrade"),
+		Args:              exactArgs(0, "brood upgrade"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := out.check(); err != nil {
 				return err

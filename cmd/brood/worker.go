@@ -90,8 +90,11 @@ func (b *bridge) run() (int, error) {
 	for _, p := range b.programs {
 		w.Handle(p.name, p.line, p.serve)
 	}
-	if err := w.Start(); err != nil {
-		return 0, fmt.Errorf("%w\n`brood worker` is what brood runs: `brood run -- brood worker …`", err)
+	switch err := w.Start(); {
+	case errors.Is(err, worker.ErrNotSupervised):
+		return 0, errors.New("`brood worker` is what brood runs: `brood run -- brood worker …`")
+	case err != nil:
+		return 0, err
 	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGCONT)
