@@ -206,6 +206,13 @@ func startContainer(t *testing.T, img *image, args []string, user int) *containe
 		close(c.ended)
 	}()
 	t.Cleanup(func() {
+		select {
+		case <-c.ended:
+		default: // --kill-child does not reach who has changed its user, prctl(2)
+			if c.pid > 0 {
+				syscall.Kill(c.pid, syscall.SIGKILL)
+			}
+		}
 		c.cmd.Process.Kill()
 		<-c.ended
 		if b, _ := os.ReadFile(log.Name()); t.Failed() {
