@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,6 +48,31 @@ func orderCommand(g *globals, verb, short string) *cobra.Command {
 	completeTargets(g, cmd)
 	return g.orders(cmd, "it is done", func(ctx context.Context, c *client.Client, out output, args []string) error {
 		results, err := c.Order(ctx, verb, args[0])
+		return out.results(cmd.OutOrStdout(), results, err)
+	})
+}
+
+func scaleCommand(g *globals) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "scale POOL N",
+		Short: "Give a pool another number of workers",
+		Args:  targets(2, 2, "brood scale web 8"),
+	}
+	completePools(g, cmd)
+	return g.orders(cmd, "it is done", func(ctx context.Context, c *client.Client, out output, args []string) error {
+		pool := strings.TrimSuffix(strings.TrimPrefix(args[0], "@"), "/*")
+		if client.NamesSlot(args[0]) || pool == "*" {
+			return usagef("%s is no pool; write `brood scale web 8`", args[0])
+		}
+		n, err := strconv.Atoi(args[1])
+		if err != nil || n < 1 {
+			return usagef("%q workers: write a number of 1 or more; to have none, stop the pool", args[1])
+		}
+		results, err := c.Scale(ctx, pool, n)
+		if err == nil && len(results) == 0 && !out.json() {
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s unchanged: %d workers\n", pool, n)
+			return err
+		}
 		return out.results(cmd.OutOrStdout(), results, err)
 	})
 }

@@ -5,39 +5,17 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
+	"example.com/brood/supervisor"
+	"example.com/brood/supervisor/config"
+	"example.com/brood/supervisor/control"
 	"example.com/brood/supervisor/control/api"
 	"example.com/brood/supervisor/control/client"
 )
-
-func scaleCommand(g *globals) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "scale POOL N",
-		Short: "Give a pool another number of workers",
-		Args:  targets(2, 2, "brood scale web 8"),
-	}
-	completePools(g, cmd)
-	return g.orders(cmd, "it is done", func(ctx context.Context, c *client.Client, out output, args []string) error {
-		pool := strings.TrimSuffix(strings.TrimPrefix(args[0], "@"), "/*")
-		if client.NamesSlot(args[0]) || pool == "*" {
-			return usagef("%s is no pool; write `brood scale web 8`", args[0])
-		}
-		n, err := strconv.Atoi(args[1])
-		if err != nil || n < 1 {
-			return usagef("%q workers: write a number of 1 or more; to have none, stop the pool", args[1])
-		}
-		results, err := c.Scale(ctx, pool, n)
-		if err == nil && len(results) == 0 && !out.json() {
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s unchanged: %d workers\n", pool, n)
-			return err
-		}
-		return out.results(cmd.OutOrStdout(), results, err)
-	})
-}
 
 func reloadCommand(g *globals) *cobra.Command {
 	var dryRun bool
@@ -88,5 +66,65 @@ func printChanges(w io.Writer, changes []api.Change) {
 		}
 		fmt.Fprintln(w, line)
 		printResults(w, c.Results)
+	}
+}
+
+// reloadFunc reads the configuration again; nil where there is no file.
+type reloadFunc func(ctx context.Context, dryRun bool) ([]supervisor.Change, error)
+
+// reloader reads the file that run was started with.
+func (f *runFlags) reloader(sup *supervisor.Supervisor, now *standing, access func(config.Control) (undo func(), err error)) reloadFunc {
+	if f.path == "" {
+		return nil
+	}
+	return func(ctx context.Context, dryRun bool) ([]supervisor.Change, error) {
+		file, err := config.Load(f.path)
+		if err != nil {
+			return nil, &control.BadConfig{Err: err}
+		}
+		if dryRun {
+			return sup.Plan(supervisor.Config{Pools: file.Pools})
+		}
+		undo, err := access(file.Control) // first, as a rollout may take its time
+		if err != nil {
+			return nil, &control.BadConfig{Err: err}
+		}
+		changes, err := sup.Reload(ctx, supervisor.Config{Pools: file.Pools})
+		if err != nil {
+			undo()
+			return changes, err
+		}
+		now.file.Store(file)
+		return changes, nil
+	}
+}
+
+// logReload is a reload that nobody waits for, so its outcome is logged. It
+// ends with the supervisor.
+func logReload(reload reloadFunc, sup *supervisor.Supervisor, log hclog.Logger) {
+	if reload == nil {
+		log.Warn("SIGHUP changes nothing: there is no configuration file to read again")
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-sup.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	changes, err := reload(ctx, false)
+	if err != nil {
+		log.Error("reload", "error", err)
+		return
+	}
+	for _, c := range changes {
+		if c.Failed() {
+			log.Error("reload", "pool", c.Pool, "kind", string(c.Kind), "outcome", "failed, the pool is as it was before")
+			continue
+		}
+		log.Info("reload", "pool", c.Pool, "kind", string(c.Kind), "fields", c.Fields)
 	}
 }

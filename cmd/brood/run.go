@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -166,8 +163,8 @@ func (g *globals) run(f runFlags, file *config.File, in *handover.In, announce .
 	if err != nil {
 		return &coded{exitUsage, err}
 	}
-	signals := listen()
-	upgrade = manager.upgrader(sup, signals, &now, doorway{server, doors})
+	sigs := listen()
+	upgrade = manager.upgrader(sup, sigs, &now, doorway{server, doors})
 	for _, l := range doors.all {
 		log.Info("control socket", "path", l.Addr().String())
 	}
@@ -184,7 +181,7 @@ func (g *globals) run(f runFlags, file *config.File, in *handover.In, announce .
 	for _, l := range doors.all {
 		group.Add(func() error { <-sup.Begun(); return server.Serve(l) }, func(error) { closeServer(server, sup) })
 	}
-	group.Add(signals.actor(sup, reload, upgrade, log))
+	group.Add(sigs.actor(sup, reload, upgrade, log))
 	group.Add(manager.actor(sup))
 	return group.Run()
 }
@@ -199,144 +196,4 @@ func closeServer(server *control.Server, sup *supervisor.Supervisor) {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 	defer cancel()
 	_ = server.Close(ctx) // what is left is hung up on
-}
-
-// orders are the signals to brood run.
-type orders struct {
-	told  chan os.Signal
-	holds chan chan struct{} // each is a hold, which ends when it is closed
-	held  chan struct{}      // that which is on; of who upgrades
-}
-
-// listen has signals come from now on, and those that have come since this program
-// began. SIGPIPE is taken so that a reader of our output that goes away does not end
-// us; ignoring it would be inherited by the workers.
-func listen() *orders {
-	return &orders{told: supervisor.Signals(syscall.SIGUSR2, syscall.SIGPIPE), holds: make(chan chan struct{})}
-}
-
-// actor carries them out.
-func (o *orders) actor(sup *supervisor.Supervisor, reload reloadFunc, upgrade upgradeFunc, log hclog.Logger) (execute func() error, interrupt func(error)) {
-	quit := make(chan struct{})
-	var others sync.WaitGroup // reloads and upgrades
-	return func() error {
-			defer signal.Stop(o.told)
-			defer others.Wait()
-			asked := false
-			for {
-				select {
-				case over := <-o.holds:
-					<-over
-				case sig := <-o.told:
-					switch sig {
-					case syscall.SIGHUP:
-						others.Go(func() { logReload(reload, sup, log) })
-					case syscall.SIGUSR2:
-						others.Go(func() { logUpgrade(upgrade, log) })
-					default:
-						asked = onSignal(sup, log, sig, asked)
-					}
-				case <-quit:
-					return nil
-				}
-			}
-		}, func(error) {
-			close(quit)
-		}
-}
-
-// Hold has signals wait.
-func (o *orders) Hold(ctx context.Context) error {
-	over := make(chan struct{})
-	select {
-	case o.holds <- over:
-		o.held = over
-		return nil
-	case <-ctx.Done():
-		return errors.New("signals are still being acted on")
-	}
-}
-
-// waiting reports whether there are some: they are this program's.
-func (o *orders) waiting() bool { return len(o.told) > 0 }
-
-// Hand hands nothing over: the next program listens.
-func (o *orders) Hand(*handover.Out) error { return nil }
-
-// Release has them acted on.
-func (o *orders) Release() { close(o.held) }
-
-// reloadFunc reads the configuration again; nil where there is no file.
-type reloadFunc func(ctx context.Context, dryRun bool) ([]supervisor.Change, error)
-
-// reloader reads the file that run was started with.
-func (f *runFlags) reloader(sup *supervisor.Supervisor, now *standing, access func(config.Control) (undo func(), err error)) reloadFunc {
-	if f.path == "" {
-		return nil
-	}
-	return func(ctx context.Context, dryRun bool) ([]supervisor.Change, error) {
-		file, err := config.Load(f.path)
-		if err != nil {
-			return nil, &control.BadConfig{Err: err}
-		}
-		if dryRun {
-			return sup.Plan(supervisor.Config{Pools: file.Pools})
-		}
-		undo, err := access(file.Control) // first, as a rollout may take its time
-		if err != nil {
-			return nil, &control.BadConfig{Err: err}
-		}
-		changes, err := sup.Reload(ctx, supervisor.Config{Pools: file.Pools})
-		if err != nil {
-			undo()
-			return changes, err
-		}
-		now.file.Store(file)
-		return changes, nil
-	}
-}
-
-// logReload is a reload that nobody waits for, so its outcome is logged. It
-// ends with the supervisor.
-func logReload(reload reloadFunc, sup *supervisor.Supervisor, log hclog.Logger) {
-	if reload == nil {
-		log.Warn("SIGHUP changes nothing: there is no configuration file to read again")
-		return
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		select {
-		case <-sup.Done():
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	changes, err := reload(ctx, false)
-	if err != nil {
-		log.Error("reload", "error", err)
-		return
-	}
-	for _, c := range changes {
-		if c.Failed() {
-			log.Error("reload", "pool", c.Pool, "kind", string(c.Kind), "outcome", "failed, the pool is as it was before")
-			continue
-		}
-		log.Info("reload", "pool", c.Pool, "kind", string(c.Kind), "fields", c.Fields)
-	}
-}
-
-func onSignal(sup *supervisor.Supervisor, log hclog.Logger, sig os.Signal, asked bool) bool {
-	switch sig {
-	case syscall.SIGPIPE:
-	default:
-		if asked {
-			log.Warn("stopping at once", "signal", sig.String())
-		} else {
-			log.Info("stopping; a second signal kills", "signal", sig.String())
-		}
-		sup.Shutdown(asked)
-		return true
-	}
-	return asked
 }

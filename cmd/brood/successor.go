@@ -40,14 +40,14 @@ type upgradeFunc func(ctx context.Context) error
 
 // upgrader is for a supervisor and what is beside it. Where it was started from is
 // looked at once, as a relative name means another file in another directory.
-func (n *notifier) upgrader(sup *supervisor.Supervisor, signals *orders, beside ...supervisor.Beside) upgradeFunc {
+func (n *notifier) upgrader(sup *supervisor.Supervisor, sigs *signals, beside ...supervisor.Beside) upgradeFunc {
 	program, err := successor()
-	beside = append(beside, signals, n)
+	beside = append(beside, sigs, n)
 	return func(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", supervisor.ErrUnfit, err)
 		}
-		return sup.Upgrade(ctx, supervisor.Upgrade{Program: program, Args: os.Args, Beside: beside, News: signals.waiting})
+		return sup.Upgrade(ctx, supervisor.Upgrade{Program: program, Args: os.Args, Beside: beside, News: sigs.waiting})
 	}
 }
 
