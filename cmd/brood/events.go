@@ -50,8 +50,12 @@ after N. Without it the last 20 are shown.`,
 			ctx, stop := untilInterrupt()
 			defer stop()
 			e := eventReader{c: c, out: g.out(cmd), json: out.json(), target: strings.Join(args, "")}
-			if err := e.first(ctx, since, lines, cmd.Flags().Changed("since")); err != nil || !follow {
+			err = e.first(ctx, since, lines, cmd.Flags().Changed("since"))
+			switch {
+			case !follow:
 				return err
+			case err != nil:
+				return afterInterrupt(ctx, err)
 			}
 			return e.follow(ctx)
 		},
@@ -67,6 +71,15 @@ after N. Without it the last 20 are shown.`,
 // untilInterrupt is a context that ends at Ctrl-C or SIGTERM.
 func untilInterrupt() (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+}
+
+// afterInterrupt is err, or nil where that is what an interrupt has made: it is how
+// what goes on ends.
+func afterInterrupt(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // eventReader prints events as they come.
@@ -111,7 +124,7 @@ const answerTime = 5 * time.Second
 func (e *eventReader) follow(ctx context.Context) error {
 	began, err := supervisorAge(ctx, e.c)
 	if err != nil {
-		return err
+		return afterInterrupt(ctx, err)
 	}
 	for {
 		err := e.c.FollowEvents(ctx, e.last, e.target, func(ev api.Event) error {

@@ -72,7 +72,7 @@ const keptLines = 2048
 func (l *logReader) follow(ctx context.Context, lines int) error {
 	began, err := supervisorAge(ctx, l.c)
 	if err != nil {
-		return err
+		return afterInterrupt(ctx, err)
 	}
 	seen := newSeenLines(time.Now())
 	for {

@@ -63,14 +63,6 @@ func (s *statusFlags) lookInTime(ctx context.Context, c *client.Client, target s
 	return s.look(ctx, c, target)
 }
 
-// afterInterrupt is err, or nil where that is what an interrupt has made.
-func afterInterrupt(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
-}
-
 // screen is where a view is drawn again and again.
 type screen struct {
 	out   func() term.Out // as it is now: windows change their size
