@@ -42,11 +42,11 @@ nothing has changed, and what stands in the way is said.`,
 			case errors.Is(err, client.ErrNotFound):
 				return fmt.Errorf("this supervisor can't be upgraded while it runs; `brood shutdown` and `brood run` it anew: %w", err)
 			case errors.Is(err, client.ErrBrokeOff): // which of the two is there now says itself
-				now, verr := c.Version(ctx)
-				if verr != nil {
-					return fmt.Errorf("after the upgrade: %w", verr)
+				now, serr := c.StatusBrief(ctx)
+				if serr != nil {
+					return fmt.Errorf("after the upgrade: %w", serr)
 				}
-				v = api.Upgrade{Version: now.Version}
+				v = api.Upgrade{Version: now.Version, PID: now.PID}
 			case err != nil:
 				return err
 			}

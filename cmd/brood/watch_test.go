@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"example.com/brood/cmd/brood/internal/term"
 	"example.com/brood/supervisor/control/api"
@@ -106,5 +107,17 @@ func TestStatusWatchOnTerminal(t *testing.T) {
 	window.press("C-c")
 	if screen := window.await("before", "exit 0"); strings.Contains(screen, "WORKER") {
 		t.Errorf("the terminal is not given back:\n%s", screen)
+	}
+}
+
+// TestStatusWatchEvery two seconds, unless it is said how often.
+func TestStatusWatchEvery(t *testing.T) {
+	s := serve(t, "-n", "1", "--name", "web", "--log-level", "error", "--", "echo-worker")
+	lines := follow(t, s.socket, "brood status -w -o json").lines
+	<-lines
+	begin := time.Now()
+	<-lines
+	if took := time.Since(begin); took < time.Second {
+		t.Errorf("it came again after %v", took)
 	}
 }
