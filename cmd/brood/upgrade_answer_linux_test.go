@@ -6,9 +6,12 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"example.com/brood/supervisor/control/api"
+	"example.com/brood/supervisor/handover"
 )
 
 // TestUpgradeAsJSON: the answer is what docs/cli.md says.
@@ -44,5 +47,19 @@ func TestUpgradeWithoutAnswer(t *testing.T) {
 	}
 	if r := shell(t, path, "brood upgrade -o json"); r.code != exitDone || r.stdout != `{"version":"9.8","before":"","pid":7}`+"\n" {
 		t.Error(r)
+	}
+}
+
+// TestUpgradeToAnotherVersion of what is handed over is refused, and said to be it.
+func TestUpgradeToAnotherVersion(t *testing.T) {
+	u := serveUpgradable(t, "pools: {web: {command: [echo-worker], ready: {when: hello}}}")
+	before := workersOf(u.status())
+	u.replace(fmt.Sprintf("#!/bin/sh\necho brood handover %d\n", handover.Version+1))
+	want := fmt.Sprintf(`it says "brood handover %d", where brood says %q`, handover.Version+1, handover.Fits())
+	if r := shell(t, u.socket, "brood upgrade --wait 2s"); r.code != exitError || !strings.Contains(r.stderr, want) {
+		t.Error(r)
+	}
+	if now := workersOf(u.status()); !slices.Equal(now, before) {
+		t.Errorf("%v, before %v", now, before)
 	}
 }
