@@ -87,14 +87,7 @@ func (s *Server) doPool(c *caller, t supervisor.Target) (out api.Pool, err error
 
 func (s *Server) doWorkers(c *caller) (out api.Workers, err error) {
 	err = s.do(c, ask{verb: verbStatus, scope: scopeSeen}, func() error {
-		st := s.seen(c, verbStatus)
-		now := time.Now()
-		out.Workers = []api.Worker{}
-		for _, p := range st.Pools {
-			for _, w := range p.Slots {
-				out.Workers = append(out.Workers, workerJSON(w, now))
-			}
-		}
+		out.Workers = workersJSON(s.seen(c, verbStatus))
 		return nil
 	})
 	return out, err
@@ -105,13 +98,7 @@ func (s *Server) doWorkersOf(c *caller, t supervisor.Target) (out api.Workers, e
 	err = s.do(c, ask{verbStatus, scopePool, t, ""}, func() error {
 		s.cfg.Supervisor.Sample(statusAge)
 		st, err := s.cfg.Supervisor.Select(t)
-		now := time.Now()
-		out.Workers = []api.Worker{}
-		for _, p := range st.Pools {
-			for _, w := range p.Slots {
-				out.Workers = append(out.Workers, workerJSON(w, now))
-			}
-		}
+		out.Workers = workersJSON(st)
 		return err
 	})
 	return out, err
@@ -341,6 +328,18 @@ func poolJSON(p supervisor.PoolStatus) api.Pool {
 		out.Slots[i] = workerJSON(w, now)
 	}
 	return out
+}
+
+// workersJSON is every slot of st.
+func workersJSON(st supervisor.Status) []api.Worker {
+	now := time.Now()
+	all := []api.Worker{}
+	for _, p := range st.Pools {
+		for _, w := range p.Slots {
+			all = append(all, workerJSON(w, now))
+		}
+	}
+	return all
 }
 
 func workerJSON(w supervisor.SlotStatus, now time.Time) api.Worker {
