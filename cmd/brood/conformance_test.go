@@ -5,13 +5,22 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// conforms runs `brood conformance` on a worker and returns what it says.
+// conforms runs `brood conformance` on a worker and returns what it says. The worker
+// leaves nothing behind, as far as /proc tells.
 func conforms(t *testing.T, flags []string, worker ...string) conformed {
 	t.Helper()
+	t.Setenv("CONFORMS", t.TempDir())
+	defer func() {
+		for _, pid := range marked("CONFORMS=" + os.Getenv("CONFORMS")) {
+			cmdline, _ := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+			t.Errorf("process %s is left: %q", pid, cmdline)
+		}
+	}()
 	args := append(append([]string{"conformance", "-o", "json", "--timeout", "30s"}, flags...), "--")
 	r := runCmd(t, "", exec.Command(filepath.Join(binDir, "brood"), append(args, worker...)...))
 	var got conformed
@@ -27,6 +36,19 @@ func conforms(t *testing.T, flags []string, worker ...string) conformed {
 		t.Errorf("%d checks failed, exit code %d", got.Failed, r.code)
 	}
 	return got
+}
+
+// marked are the processes that have the mark in their environment.
+func marked(mark string) (pids []string) {
+	all, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, path := range all {
+		pid := filepath.Base(filepath.Dir(path))
+		env, err := os.ReadFile(path)
+		if err == nil && slices.Contains(strings.Split(string(env), "\x00"), mark) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // passes holds a worker against everything but what its own tests hold it

@@ -77,6 +77,7 @@ type bridge struct {
 
 	child *exec.Cmd     // nil: none
 	ended chan struct{} // closed when child is reaped
+	calls calls
 }
 
 const (
@@ -86,9 +87,11 @@ const (
 
 // run returns the exit code.
 func (b *bridge) run() (int, error) {
+	b.calls.begin()
+	defer b.calls.end()
 	w := worker.Worker{MaxInflight: b.parallel}
 	for _, p := range b.programs {
-		w.Handle(p.name, p.line, p.serve)
+		w.Handle(p.name, p.line, b.calls.handler(p))
 	}
 	switch err := w.Start(); {
 	case errors.Is(err, worker.ErrNotSupervised):

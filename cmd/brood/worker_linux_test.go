@@ -5,7 +5,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,5 +49,30 @@ func TestPDEATHSIGFiresWithTheThread(t *testing.T) {
 	in.Close()
 	if err := wait(); err != nil || said.String() != "still here" {
 		t.Errorf("it has said %q, %v", said.String(), err)
+	}
+}
+
+// What a command's program leaves in its process group ends with it, whether it has
+// done its work or was given up.
+func TestCommandsGroupEndsWithIt(t *testing.T) {
+	need(t, "sh", "sleep")
+	pid := filepath.Join(t.TempDir(), "pid")
+	leaves := script(t, `(trap '' TERM; exec sleep 1000) & echo $! >`+pid+`
+[ "$1" = go ] || wait
+echo gone`)
+	s := serve(t, "-n", "1", "--name", "web", "--", filepath.Join(binDir, "brood"), "worker", "--on", "leave="+leaves, "--", "sleep", "1000")
+	for line, code := range map[string]int{"brood send web/1 leave go": 0, "brood send --timeout 300ms web/1 leave stay": exitTimeout} {
+		if r := shell(t, s.socket, line); r.code != code || code == 0 && r.stdout != "gone\n" {
+			t.Errorf("%s: %v", line, r)
+		}
+		text, err := os.ReadFile(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		until(t, line+": what it has left is gone", func() bool { return syscall.Kill(n, 0) == syscall.ESRCH })
 	}
 }

@@ -4,8 +4,8 @@ package main
 
 import "os/exec"
 
-// startBound starts a process; here it does not die with this one. wait is
-// cmd.Wait.
+// startBound starts a process; here it does not die with this one, nor its group with
+// it. wait is cmd.Wait.
 func startBound(cmd *exec.Cmd) (wait func() error, err error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err

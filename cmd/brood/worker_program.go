@@ -26,12 +26,66 @@ type program struct {
 }
 
 const (
-	programGrace = time.Second // from SIGTERM to SIGKILL when a command is canceled
-	keptErrors   = 4 << 10     // bytes of standard error that an ERROR tells
+	programGrace = time.Second      // from SIGTERM to SIGKILL when a command is canceled
+	programEnd   = 3 * programGrace // for all of them to be gone, when the worker ends
+	keptErrors   = 4 << 10          // bytes of standard error that an ERROR tells
 )
 
-// serve runs the program for one call. It has a process group of its own, which
-// ends with the call.
+// calls are the commands at work. They end before the worker does, or what their
+// programs have started would go on.
+type calls struct {
+	worker context.Context
+	over   context.CancelFunc
+
+	mu    sync.Mutex
+	ended bool
+	wg    sync.WaitGroup
+}
+
+func (c *calls) begin() { c.worker, c.over = context.WithCancel(context.Background()) }
+
+// handler serves p until the worker ends.
+func (c *calls) handler(p program) worker.Handler {
+	return func(ctx context.Context, r *worker.Request) (any, error) {
+		if !c.enter() {
+			return nil, context.Canceled
+		}
+		defer c.wg.Done()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(c.worker, cancel)()
+		return p.serve(ctx, r)
+	}
+}
+
+func (c *calls) enter() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.wg.Add(1)
+	}
+	return !c.ended
+}
+
+// end cancels those that are left and waits for them.
+func (c *calls) end() {
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	c.over()
+	gone := make(chan struct{})
+	go func() {
+		c.wg.Wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+	case <-time.After(programEnd): // one can't be killed
+	}
+}
+
+// serve runs the program for one call. It has a process group of its own, which on
+// Linux ends with it.
 func (p program) serve(ctx context.Context, r *worker.Request) (any, error) {
 	words := r.Args()
 	cmd := exec.Command("/bin/sh", append([]string{"-c", p.line + ` "$@"`, p.name}, words...)...)

@@ -75,7 +75,11 @@ func (s *subject) startWith(wrong uint64) error {
 	return nil
 }
 
-// end leaves nothing behind.
+// leaveTime is how long a worker may take to end, and what it has started with it,
+// once its connection has.
+const leaveTime = time.Second
+
+// end leaves nothing behind but what a worker leaves that does not end by itself.
 func (s *subject) end() {
 	if s.conn != nil {
 		s.conn.Close()
@@ -85,7 +89,7 @@ func (s *subject) end() {
 	}
 	select {
 	case <-s.exited:
-	case <-time.After(50 * time.Millisecond):
+	case <-time.After(leaveTime):
 	}
 	unix.Kill(-s.cmd.Process.Pid, unix.SIGKILL)
 	<-s.exited
