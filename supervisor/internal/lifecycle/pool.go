@@ -140,12 +140,11 @@ func (m *Machine) shutdown(now bool) {
 		m.stopNext()
 	}
 	for _, s := range m.order {
-		if !now && (s.occupied() || s.want == Down) {
-			continue // its turn comes
+		if now || s.proc == nil && s.want == Up { // else its turn comes
+			s.setDown("shutdown")
 		}
-		s.setDown("shutdown")
 		for _, p := range s.procs() {
-			if p != nil {
+			if now && p != nil {
 				p.kill("shutdown at once")
 			}
 		}
