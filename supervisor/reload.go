@@ -199,15 +199,12 @@ func (s *Supervisor) inputsFor(c Change, pools []Pool) []input {
 		return []input{{pool: &p, event: lifecycle.AddPool{Op: op, Pool: p.Name, Slots: p.Workers, Version: version, Policy: p.policy(), After: p.After}}}
 	}
 	var all []input
-	resizes := c.Workers[0] != c.Workers[1]
 	if c.Kind == ChangeRoll || c.Kind == ChangeInPlace {
-		ev := lifecycle.Reconfigure{Op: op, Pool: p.Name, Version: version, Policy: p.policy(), After: p.After, Roll: c.Kind == ChangeRoll}
-		if ev.Roll && resizes {
-			ev.To = p.Workers
-		}
-		all = append(all, input{pool: &p, event: ev})
+		all = append(all, input{pool: &p, event: lifecycle.Reconfigure{
+			Op: op, Pool: p.Name, Version: version, Policy: p.policy(), After: p.After, Roll: c.Kind == ChangeRoll,
+		}})
 	}
-	if resizes {
+	if c.Workers[0] != c.Workers[1] {
 		all = append(all, input{event: lifecycle.Resize{Op: s.lastOp.Add(1), Pool: p.Name, To: p.Workers}})
 	}
 	return all

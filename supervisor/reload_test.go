@@ -136,34 +136,6 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// What is too much is not replaced before it is stopped, and serves on where the
-// others can't be replaced.
-func TestReloadThatShrinks(t *testing.T) {
-	p := rolled("web", 3)
-	s := run(t, Config{Log: discard(), Pools: []Pool{p}})
-	await(t, s, "all ready", allReady)
-	p.Workers, p.Command = 1, []string{"/bin/false"}
-	changes, err := s.Reload(within(t, time.Minute), Config{Pools: []Pool{p}})
-	if err != nil || !changes[0].Failed() {
-		t.Fatalf("%+v, %v", changes, err)
-	}
-	isShape(t, s, "web", "1#1, 2#1, 3#1")
-	p.Command, p.Env = rolled("web", 1).Command, map[string]string{"MODE": "second"}
-	changes, err = s.Reload(within(t, time.Minute), Config{Pools: []Pool{p}})
-	if err != nil || outcomes(changes[0].Results) != "done done done" {
-		t.Errorf("%+v, %v", changes, err)
-	}
-	if got := shape(s, "web"); got != "1#3" {
-		t.Errorf("%s", got)
-	}
-	events, _ := s.Events(0)
-	for _, e := range events {
-		if e.Slot > 1 && e.Generation > 1 {
-			t.Errorf("%+v", e)
-		}
-	}
-}
-
 // A failed reload leaves what ran before running, and can be tried again.
 func TestReloadThatFails(t *testing.T) {
 	for name, rollout := range map[string]Rollout{"beside": besideIt, "in turn": inTurn} {

@@ -50,7 +50,7 @@ func (p *pool) amend(e Reconfigure) {
 // those first that are not ready: they cost nothing.
 func (p *pool) change(op *op, e Reconfigure) {
 	r := &rollout{pool: p, aim: changing, op: op, why: "the configuration has changed",
-		policy: e.Policy, version: e.Version, from: p.policy, fromVersion: p.version, to: e.To}
+		policy: e.Policy, version: e.Version, from: p.policy, fromVersion: p.version}
 	at := p.supersede(r)
 	for _, s := range p.slots {
 		switch {
@@ -63,7 +63,6 @@ func (p *pool) change(op *op, e Reconfigure) {
 		}
 	}
 	readyLast(r.slots)
-	last(r.slots, r.surplus)
 	p.set(e.Policy, e.Version)
 	p.rollouts = slices.Insert(p.rollouts, at, r)
 }
@@ -116,19 +115,13 @@ func (r *rollout) revert() {
 
 // readyLast puts the slots that are ready behind the others.
 func readyLast(slots []*slot) {
-	last(slots, func(s *slot) bool { return s.state == Ready })
-}
-
-// last puts the slots of which f is true behind the others.
-func last(slots []*slot, f func(*slot) bool) {
-	var behind []*slot
-	front := slots[:0]
-	for _, s := range slots {
-		if f(s) {
-			behind = append(behind, s)
-		} else {
-			front = append(front, s)
+	slices.SortStableFunc(slots, func(a, b *slot) int {
+		switch ready := a.state == Ready; {
+		case ready == (b.state == Ready):
+			return 0
+		case ready:
+			return 1
 		}
-	}
-	copy(slots[len(front):], behind)
+		return -1
+	})
 }

@@ -64,53 +64,6 @@ func TestReconfigureWithoutRoll(t *testing.T) {
 	})
 }
 
-// TestReconfigureShrinks: what is surplus serves until the others are replaced, and
-// is never replaced itself.
-func TestReconfigureShrinks(t *testing.T) {
-	const s = time.Second
-	shrunk := func(op, v uint64, to int) Event {
-		e := configured(op, v, true, surge).(Reconfigure)
-		e.To = to
-		return e
-	}
-	three := rows(boot(3), up(0, 1, 1), up(0, 2, 1), up(0, 3, 1))
-	begun := rows(three, row{at: s, ev: shrunk(1, 1, 1), want: "spawn 1#2 v1; 1#2 beside"})
-	swapped := rows(begun, up(s, 1, 2)[:2], row{at: s, ev: saidReady(2), want: "1#2 swap; drain 1#1 6s"})
-	playAll(t, []script{
-		{name: "the others first", slots: 3, rows: rows(swapped,
-			row{at: 2 * s, ev: exited(1, 0), want: "1#1 exit; drain 2#1 6s; 2 stopping; drain 3#1 6s; 3 stopping"},
-			row{at: 3 * s, ev: exitedIn(3, 1, 0), want: "3#1 exit; 3 stopped; gone 3"},
-			row{at: 3 * s, ev: exitedIn(2, 1, 0), want: "2#1 exit; 2 stopped; op 1: done done done; gone 2", next: never}), all: versions(1)},
-		{name: "the others fail: all stay", slots: 3, rows: rows(begun, up(s, 1, 2)[:2],
-			row{at: 2 * s, ev: exited(2, 1), want: "1#2 exit; 1#2 rollout; reverted v0; op 1: failed unchanged unchanged", next: never}), all: versions(0, 0, 0)},
-		{name: "one that dies meanwhile comes back as it was", slots: 3, rows: rows(begun,
-			row{at: 2 * s, ev: exitedIn(3, 1, 1), want: "3#1 exit; spawn 3#2; 3 starting"})},
-		{name: "one that is stopped leaves too", slots: 3, rows: rows(three,
-			row{ev: order(2, Stop, 3), want: "drain 3#1 6s; 3 stopping"},
-			row{ev: exitedIn(3, 1, 0), want: "3#1 exit; 3 stopped; op 2: done"},
-			row{at: s, ev: shrunk(1, 1, 2), want: "spawn 1#2 v1; 1#2 beside"}, up(s, 1, 2)[:2],
-			row{at: s, ev: saidReady(2), want: "1#2 swap; drain 1#1 6s"},
-			row{at: s, ev: exited(1, 0), want: "1#1 exit; spawn 2#2 v1; 2#2 beside"}, up(s, 2, 2)[:2],
-			row{at: s, ev: saidReadyIn(2, 2), want: "2#2 swap; drain 2#1 6s"},
-			row{at: s, ev: exitedIn(2, 1, 0), want: "2#1 exit; op 1: done done; gone 3", next: never})},
-		{name: "scaled meanwhile: it stays, and is replaced", slots: 3, rows: rows(begun,
-			row{at: s, ev: resize(2, 2), want: "drain 3#1 6s; 3 stopping"},
-			row{at: s, ev: exitedIn(3, 1, 0), want: "3#1 exit; 3 stopped; op 2: done; gone 3"},
-			up(s, 1, 2)[:2], row{at: s, ev: saidReady(2), want: "1#2 swap; drain 1#1 6s"},
-			row{at: 2 * s, ev: exited(1, 0), want: "1#1 exit; spawn 2#2 v1; 2#2 beside"})},
-		{name: "another configuration with all of them", slots: 3, rows: rows(begun,
-			row{at: s, ev: configured(2, 2, true, surge), want: "op 1: unchanged unchanged unchanged"},
-			row{at: s, ev: spawnedIn(1, 2), want: "SIGTERM 1#2"},
-			row{at: s, ev: exited(2, 1), want: "1#2 exit; spawn 1#3 v2; 1#3 beside"}, up(s, 1, 3)[:2],
-			row{at: s, ev: saidReady(3), want: "1#3 swap; drain 1#1 6s"},
-			row{at: s, ev: exited(1, 0), want: "1#1 exit; spawn 2#2 v2; 2#2 beside"}, up(s, 2, 2)[:2],
-			row{at: s, ev: saidReadyIn(2, 2), want: "2#2 swap; drain 2#1 6s"},
-			row{at: s, ev: exitedIn(2, 1, 0), want: "2#1 exit; spawn 3#2 v2; 3#2 beside"})},
-		{name: "shutdown", slots: 3, rows: rows(begun,
-			row{at: 2 * s, ev: Shutdown{}, want: "drain 1#1 6s; 1 stopping; drain 2#1 6s; 2 stopping; drain 3#1 6s; 3 stopping; op 1: failed failed failed"})},
-	})
-}
-
 func TestReconfigureRolls(t *testing.T) {
 	const s = time.Second
 	begun := rows(boot(2), up(0, 1, 1), up(0, 2, 1),

@@ -118,10 +118,6 @@ type (
 	// One that comes while another rolls takes its place: with Roll, what was
 	// rolling ends, and the way back leads to the last version that the whole pool
 	// had. Without, the rollout goes on and brings the newer version instead.
-	//
-	// With Roll and To, slots beyond so many are not replaced: they serve on, and
-	// leave as by a Resize once the others are replaced. A Resize that comes
-	// meanwhile has the last word.
 	Reconfigure struct {
 		Op      uint64
 		Pool    string
@@ -129,7 +125,6 @@ type (
 		Policy  *Policy
 		After   []string
 		Roll    bool
-		To      int // 0: all slots stay
 	}
 	// Shutdown stops everything for good; with Now, by SIGKILL.
 	Shutdown struct{ Now bool }

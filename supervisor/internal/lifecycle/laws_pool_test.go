@@ -50,9 +50,6 @@ func (w *world) checkReached(g *group, p *pool) {
 			if tr == nil {
 				continue
 			}
-			if r.aim == changing && g.to > 0 && tr.id.N > g.to {
-				w.fail("surplus: %v is replaced, and is to leave", tr.id)
-			}
 			if r.aim == changing && !tr.reached {
 				tr.reached, tr.begun, tr.reachedAt = true, true, w.steps
 			}
@@ -189,11 +186,6 @@ func (w *world) checkVersions(g *group, p *pool) {
 	if g.rolling && !rolling {
 		w.seen[sawChanged]++
 		g.rolling = false
-		w.of(g, func(tr *track) {
-			if g.to > 0 && tr.id.N > g.to && !tr.leaving && !g.leaving {
-				w.fail("surplus: %v stays", tr.id)
-			}
-		})
 	}
 	if g.rolling != rolling || p.version != g.version || w.sabotaged.policy == nil && p.policy != g.policy() {
 		w.fail("version: pool %s has %d, rolling %v; it should have %d, %v", g.name, p.version, rolling, g.version, g.rolling)

@@ -17,7 +17,6 @@ type group struct {
 	// version is what the pool has, or is to have while rolling.
 	version, from uint64
 	rolling       bool
-	to            int // slots beyond so many leave when it has rolled; 0: none does
 	policies      map[uint64]*Policy
 	bad           map[uint64]bool
 
@@ -103,34 +102,6 @@ func (w *world) join() {
 				w.fail("gone: %v was not made", tr.id)
 				tr.slot = &slot{m: w.m, id: tr.id}
 			}
-		}
-	}
-}
-
-// dismiss notes what a rollout has begun to have leave: surplus slots, all of them at
-// once, when no other has still to be replaced.
-func (w *world) dismiss() {
-	for _, g := range w.groups {
-		var going, staying, behind []Slot
-		w.of(g, func(tr *track) {
-			switch s := tr.slot; {
-			case tr.id.N <= g.to:
-				if p := s.proc; s.want == Up && p != nil && p.phase == serving && p.version != g.version && !p.asked {
-					behind = append(behind, tr.id)
-				}
-			case s.leaving && !tr.leaving && g.to > 0 && g.rolling:
-				tr.leaving = true
-				going = append(going, tr.id)
-			case !s.leaving:
-				staying = append(staying, tr.id)
-			}
-		})
-		if len(going) == 0 {
-			continue
-		}
-		w.seen[sawDismissed]++
-		if len(staying)+len(behind) > 0 {
-			w.fail("surplus: %v leave, %v do not, %v are still to be replaced", going, staying, behind)
 		}
 	}
 }
@@ -241,7 +212,7 @@ func (w *world) ordered(o Order) {
 }
 
 func (w *world) resized(op uint64, g *group, to int) {
-	g.size, g.to = to, 0
+	g.size = to
 	w.of(g, func(tr *track) {
 		switch {
 		case tr.id.N > to:
@@ -282,7 +253,7 @@ func (w *world) reconfigured(g *group, ev Reconfigure) {
 		if !rolling {
 			g.from = g.version
 		}
-		g.rolling, g.version, g.to = true, ev.Version, ev.To
+		g.rolling, g.version = true, ev.Version
 		w.of(g, func(tr *track) {
 			tr.given, tr.reached, tr.loose, tr.begun = tr.slot.idle() && !tr.leaving, false, false, tr.begun && rolling
 			if !tr.leaving && !tr.given {

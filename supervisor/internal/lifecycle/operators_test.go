@@ -76,11 +76,7 @@ func (w *world) meddles() {
 		if g := w.byName[name]; g != nil && !odds(r, 4) {
 			after = g.after
 		}
-		ev := Reconfigure{Op: w.lastOp, Pool: name, Version: v, Policy: w.handed(p), After: after, Roll: !odds(r, 4)}
-		if ev.Roll && odds(r, 3) {
-			ev.To = 1 + r.IntN(4)
-		}
-		w.step(ev)
+		w.step(Reconfigure{w.lastOp, name, v, w.handed(p), after, !odds(r, 4)})
 	case n < 40:
 		w.step(RemovePool{w.lastOp, name})
 	case n < 44:
@@ -166,7 +162,7 @@ func (w *world) stale(tr *track) {
 
 // tally counts what a simulation has come by, so that it does not miss what it
 // is for.
-type tally [10]int
+type tally [9]int
 
 const (
 	sawSwap = iota
@@ -178,7 +174,6 @@ const (
 	sawReleased
 	sawDump
 	sawTakenUp
-	sawDismissed
 )
 
 func (t *tally) add(other tally) {
@@ -187,7 +182,7 @@ func (t *tally) add(other tally) {
 	}
 }
 
-var tallied = [...]string{"swap", "rollout that ended early", "reverted configuration", "new configuration", "slot gone", "recycled worker", "released pool", "dump", "machine taken up", "surplus slot"}
+var tallied = [...]string{"swap", "rollout that ended early", "reverted configuration", "new configuration", "slot gone", "recycled worker", "released pool", "dump", "machine taken up"}
 
 // empty is what was not seen; "": nothing.
 func (t tally) empty() string {

@@ -24,7 +24,6 @@ type rollout struct {
 	policy, from         *Policy
 	version, fromVersion uint64
 	begun                []*slot
-	to                   int // slots beyond so many leave at its end, unreplaced; 0: none does
 }
 
 // aim is what a rollout is for, and so which slots need it.
@@ -50,13 +49,12 @@ func (p *pool) roll() {
 		r := p.rollouts[0]
 		if p.m.stopping {
 			r.stopBeside("shutdown")
-			r.slots, r.turns, r.to = nil, nil, 0 // what waits for them is answered when they are stopped
+			r.slots, r.turns = nil, nil // what waits for them is answered when they are stopped
 		}
 		r.step()
 		if len(r.turns) > 0 || len(r.slots) > 0 {
 			return
 		}
-		r.dismiss()
 		p.rollouts = slices.Delete(p.rollouts, 0, 1)
 	}
 }
@@ -87,9 +85,6 @@ func (r *rollout) step() {
 // begin starts a slot's turn if it needs one; false: it must wait for another
 // to end.
 func (r *rollout) begin(s *slot) bool {
-	if r.surplus(s) {
-		return len(r.turns) == 0 // it serves until the others are replaced
-	}
 	surge, missing := r.limits()
 	if len(r.turns) >= surge+missing {
 		return false
@@ -115,24 +110,6 @@ func (r *rollout) begin(s *slot) bool {
 	}
 	r.pool.m.touch(s)
 	return true
-}
-
-// surplus: the slot is to leave. Those that are come last.
-func (r *rollout) surplus(s *slot) bool { return r.to > 0 && s.id.N > r.to }
-
-// dismiss has what is surplus leave.
-func (r *rollout) dismiss() {
-	for _, s := range r.pool.slots {
-		if !r.surplus(s) {
-			continue
-		}
-		for i := range s.waiters {
-			if w := &s.waiters[i]; w.op == r.op && w.rolled {
-				w.rolled, w.down = false, true
-			}
-		}
-		s.leave("scaled down")
-	}
 }
 
 // limits are how many processes may be beside the others, and how many that
@@ -246,7 +223,7 @@ func (r *rollout) abort(t *turn, why string) {
 	for _, s := range r.slots {
 		r.answer(s, OutcomeUnchanged, fmt.Sprintf("%s%v did not become ready", left, id))
 	}
-	r.slots, r.turns, r.to = nil, nil, 0
+	r.slots, r.turns = nil, nil
 }
 
 // stopBeside stops the processes that were to take a place and have not.

@@ -64,15 +64,13 @@ func (m *Machine) removePool(e RemovePool) {
 // resize starts what is missing and stops what is too much.
 func (p *pool) resize(op *op, to int, why string) {
 	m := p.m
-	for _, r := range p.rollouts {
-		r.to = 0 // what was surplus stays, or leaves now
-	}
 	for _, s := range slices.Clone(p.slots) {
 		m.touch(s)
 		switch {
 		case s.id.N > to:
+			s.leaving, p.shrinking = true, true
 			s.await(op, waiter{down: true})
-			s.leave(why)
+			s.setDown(why)
 		case s.leaving:
 			s.leaving = false
 			s.await(op, waiter{})
@@ -84,13 +82,6 @@ func (p *pool) resize(op *op, to int, why string) {
 		s.await(op, waiter{})
 		s.enter("scaled up")
 	}
-}
-
-// leave makes the slot empty, and it is Gone then.
-func (s *slot) leave(why string) {
-	s.m.touch(s)
-	s.leaving, s.pool.shrinking = true, true
-	s.setDown(why)
 }
 
 // stay takes back that the slot is leaving. What is going goes on going, and a

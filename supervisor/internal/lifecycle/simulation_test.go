@@ -221,14 +221,8 @@ func (w *world) step(ev Event) []Effect {
 	past := &w.history[w.steps%len(w.history)]
 	past.at, past.ev, past.effects = w.now.Sub(epoch), ev, append(past.effects[:0], effects...)
 	w.join()
-	w.dismiss()
 	for _, e := range effects {
 		w.carryOut(e)
-	}
-	for _, tr := range w.tracks {
-		if tr.leaving {
-			tr.want = Down // if only from some time in this step
-		}
 	}
 	if f := w.sabotaged.inside; f != nil {
 		f(w.m)
