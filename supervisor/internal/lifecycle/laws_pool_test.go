@@ -219,7 +219,7 @@ func (w *world) checkHeld(g *group, p *pool) {
 
 // checkOrder: a Shutdown stops a pool when those that come after it are empty.
 func (w *world) checkOrder(g *group) {
-	if !w.shut || w.atOnce || w.ringed() {
+	if !w.shut || w.atOnce || w.ring {
 		return
 	}
 	w.of(g, func(tr *track) {

@@ -141,7 +141,7 @@ func (w *world) before(ev Event) {
 			w.reconfigured(g, ev)
 		}
 	case Shutdown:
-		w.shut, w.atOnce = true, w.atOnce || ev.Now
+		w.shut, w.atOnce, w.ring = true, w.atOnce || ev.Now, w.ring || w.ringed()
 	default:
 		w.heard(ev)
 	}

@@ -72,6 +72,7 @@ type world struct {
 	open     map[uint64]asked // not settled yet
 	shut     bool
 	atOnce   bool
+	ring     bool // there was no order to stop in
 	finished bool
 	steps    int
 
