@@ -367,15 +367,22 @@ func (k *soak) liveWorkers() map[string]int {
 	return n
 }
 
-// follows the events, which come without gaps, and the output.
+// follows the events, which come without gaps, and the output; again after each
+// upgrade, which ends that.
 func (k *soak) follows(ctx context.Context) {
 	c := k.client()
 	defer c.Close()
+	again := func(follow func()) {
+		for follow(); sleepFor(ctx, 5*time.Millisecond); follow() {
+		}
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		c.Logs(ctx, "", 0, true, func(api.LogLine) error {
-			k.tally.lines.Add(1)
-			return nil
+		again(func() {
+			c.Logs(ctx, "", 0, true, func(api.LogLine) error {
+				k.tally.lines.Add(1)
+				return nil
+			})
 		})
 	})
 	e, err := c.Events(k.t.Context(), 0, 0, "")
@@ -387,13 +394,15 @@ func (k *soak) follows(ctx context.Context) {
 	if len(e.Events) > 0 {
 		last = e.Events[len(e.Events)-1].Seq
 	}
-	c.FollowEvents(ctx, last, "", func(e api.Event) error {
-		if e.Seq != last+1 {
-			k.t.Errorf("event %d comes after %d", e.Seq, last)
-		}
-		last = e.Seq
-		k.tally.events.Add(1)
-		return nil
+	again(func() {
+		c.FollowEvents(ctx, last, "", func(e api.Event) error {
+			if e.Seq != last+1 {
+				k.t.Errorf("event %d comes after %d", e.Seq, last)
+			}
+			last = e.Seq
+			k.tally.events.Add(1)
+			return nil
+		})
 	})
 	wg.Wait()
 }
