@@ -104,6 +104,8 @@ func (v *vector) receive(fd int, bufs [][]byte, control []byte, flags int) (n, c
 	return 0, 0, 0, errno
 }
 
+// recv is recv(2). Each way is written out, here and below: the address is one only
+// within the system call's own arguments (unsafe.Pointer, 4).
 func recv(fd int, b []byte, flags int, brief bool) (r uintptr, errno unix.Errno) {
 	if brief {
 		r, _, errno = unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(flags), 0, 0)

@@ -53,13 +53,9 @@ func (s *Supervisor) order(ctx context.Context, verb lifecycle.Verb, t Target) (
 	if err != nil {
 		return nil, err
 	}
-	slots := make([]lifecycle.Slot, len(places))
+	slots, before := make([]lifecycle.Slot, len(places)), make([]uint64, len(places))
 	for i, pl := range places {
-		slots[i] = pl.id
-	}
-	before := make([]uint64, len(places))
-	for i, pl := range places {
-		before[i] = pl.view.Load().Generation
+		slots[i], before[i] = pl.id, pl.view.Load().Generation
 	}
 	reply := make(chan []Result, 1)
 	o := lifecycle.Order{Op: s.lastOp.Add(1), Verb: verb, Slots: slots, Generation: t.Generation}

@@ -54,11 +54,11 @@ type Supervisor struct {
 	running    context.Context // ends with the loop
 	stopped    context.CancelFunc
 
-	reloading  sync.Mutex // held while a Reload is under way, or an upgrade is tried
-	reloaded   atomic.Pointer[chan struct{}]
-	upgrading  sync.Mutex             // held while an Upgrade is under way
-	exchanging sync.Mutex             // held while it is tried
-	declared   atomic.Pointer[[]Pool] // what was last asked for; changed by Reload alone
+	reloading  sync.Mutex                    // held while a Reload is under way, or an upgrade is tried
+	reloaded   atomic.Pointer[chan struct{}] // closed when the last Reload is over; nil: there was none
+	upgrading  sync.Mutex                    // held while an Upgrade is under way
+	exchanging sync.Mutex                    // held while it is tried
+	declared   atomic.Pointer[[]Pool]        // what was last asked for; changed by Reload alone
 
 	// Made by Run.
 	stdout, stderr *capture.Sink

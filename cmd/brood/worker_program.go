@@ -34,12 +34,11 @@ const (
 // calls are the commands at work. They end before the worker does, or what their
 // programs have started would go on.
 type calls struct {
-	worker context.Context
+	worker context.Context // ends with the worker
 	over   context.CancelFunc
 
-	mu    sync.Mutex
-	ended bool
-	wg    sync.WaitGroup
+	mu sync.Mutex // held while worker is ended, so that none comes after
+	wg sync.WaitGroup
 }
 
 func (c *calls) begin() { c.worker, c.over = context.WithCancel(context.Background()) }
@@ -61,18 +60,18 @@ func (c *calls) handler(p program) worker.Handler {
 func (c *calls) enter() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.ended {
-		c.wg.Add(1)
+	if c.worker.Err() != nil {
+		return false
 	}
-	return !c.ended
+	c.wg.Add(1)
+	return true
 }
 
 // end cancels those that are left and waits for them.
 func (c *calls) end() {
 	c.mu.Lock()
-	c.ended = true
-	c.mu.Unlock()
 	c.over()
+	c.mu.Unlock()
 	gone := make(chan struct{})
 	go func() {
 		c.wg.Wait()
