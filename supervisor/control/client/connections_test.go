@@ -18,30 +18,44 @@ import (
 	"example.com/brood/supervisor/control/client"
 )
 
-// listen serves handler on a Unix socket and counts connections.
-func listen(t *testing.T, handler http.HandlerFunc) (c *client.Client, srv *http.Server, connections *atomic.Int64) {
+// server is one whose connections are counted.
+type server struct {
+	http.Server
+	connections atomic.Int64
+	idle        chan struct{} // one for each request that is wholly done with, up to 16
+}
+
+// listen serves handler on a Unix socket.
+func listen(t *testing.T, handler http.HandlerFunc) (*client.Client, *server) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	connections = new(atomic.Int64)
-	srv = &http.Server{Handler: handler, ConnState: func(_ net.Conn, s http.ConnState) {
-		if s == http.StateNew {
-			connections.Add(1)
+	srv := &server{idle: make(chan struct{}, 16)}
+	srv.Handler = handler
+	srv.ConnState = func(_ net.Conn, s http.ConnState) {
+		switch s {
+		case http.StateNew:
+			srv.connections.Add(1)
+		case http.StateIdle:
+			select {
+			case srv.idle <- struct{}{}:
+			default:
+			}
 		}
-	}}
+	}
 	go srv.Serve(l)
-	c = client.New(path)
+	c := client.New(path)
 	t.Cleanup(func() { c.Close(); srv.Close() })
-	return c, srv, connections
+	return c, srv
 }
 
 // TestConnectionsAreUsedAgain: one after the other on one, and a new one where
 // the other end has hung up meanwhile.
 func TestConnectionsAreUsedAgain(t *testing.T) {
-	c, srv, connections := listen(t, func(w http.ResponseWriter, r *http.Request) {
+	c, srv := listen(t, func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		w.Header().Set("Content-Type", "text/plain")
 		w.Write(b)
@@ -53,8 +67,11 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 			t.Fatalf("%d: %d bytes, %v", i, len(r.Payload), err)
 		}
 	}
-	if n := connections.Load(); n != 1 {
+	if n := srv.connections.Load(); n != 1 {
 		t.Errorf("%d connections for ten calls", n)
+	}
+	for range 10 { // answered is not idle yet: it is hung up on a moment later, maybe in the next call
+		<-srv.idle
 	}
 	srv.SetKeepAlivesEnabled(false) // ends those that are idle
 	for i := range 3 {
@@ -65,7 +82,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 }
 
 func TestConcurrentCalls(t *testing.T) {
-	c, _, _ := listen(t, func(w http.ResponseWriter, r *http.Request) {
+	c, _ := listen(t, func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		w.Header().Set("Content-Type", "text/plain")
 		w.Write(b)
@@ -105,7 +122,7 @@ func (c upTo) Err() error {
 // other end sees that the caller has gone.
 func TestContextEnds(t *testing.T) {
 	begun, gone := make(chan struct{}), make(chan struct{}, 2)
-	c, _, _ := listen(t, func(w http.ResponseWriter, r *http.Request) {
+	c, _ := listen(t, func(w http.ResponseWriter, r *http.Request) {
 		io.ReadAll(r.Body) // only then the server looks for a client that goes
 		if strings.HasSuffix(r.URL.Path, "/half") {
 			io.WriteString(w, "half")
@@ -137,7 +154,7 @@ func TestContextEnds(t *testing.T) {
 // TestAnswerBeforeTheEnd: one that comes while the request is still sent is
 // not lost.
 func TestAnswerBeforeTheEnd(t *testing.T) {
-	c, _, _ := listen(t, func(w http.ResponseWriter, r *http.Request) {
+	c, _ := listen(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.Header().Set("Connection", "close")
 		w.WriteHeader(413)
