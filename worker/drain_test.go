@@ -70,6 +70,24 @@ func TestDrainTimeout(t *testing.T) {
 	receive(t, "its context", h.cause)
 }
 
+// A second DRAIN changes the grace, whether Wait has heeded the first or not.
+func TestAnotherGrace(t *testing.T) {
+	for range 20 {
+		var w Worker
+		h := hold(&w)
+		f := supervise(t, context.Background(), &w)
+		f.call("hold", ipc.Message{})
+		receive(t, "the command", h.begun)
+		if err := errors.Join(f.Drain(time.Hour), f.Drain(time.Millisecond), f.Drain(0)); err != nil {
+			t.Fatal(err)
+		}
+		err := receive(t, "the end", f.ended)
+		if !errors.Is(err, ErrDrainTimeout) || !strings.Contains(err.Error(), "within 1ms") {
+			t.Errorf("Wait: %v", err)
+		}
+	}
+}
+
 // The end of ctx is a drain too.
 func TestEndOfContextDrains(t *testing.T) {
 	var w Worker

@@ -26,6 +26,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,8 +76,8 @@ type Worker struct {
 	status   atomic.Pointer[string]
 	beat     atomic.Int64 // nanoseconds since epoch of the process; 0: never
 	draining chan struct{}
-	grace    time.Duration // set before draining is closed
-	drain    sync.Once
+	drain    sync.Once          // closes draining
+	grace    chan time.Duration // has room for one: what the supervisor has said last, until Wait heeds it
 }
 
 // epoch makes beats monotonic.
@@ -136,7 +137,7 @@ func (w *Worker) Start() error {
 		return err
 	}
 	w.self = selfFromEnv()
-	w.draining = make(chan struct{})
+	w.draining, w.grace = make(chan struct{}), make(chan time.Duration, 1)
 	_, err = ipc.NewConn(f, ipc.Config{
 		Role:   ipc.Worker,
 		OnOpen: func(c *ipc.Conn) { w.conn = c },
@@ -146,7 +147,7 @@ func (w *Worker) Start() error {
 		Handler: w.serve,
 		Inline:  func(command string) bool { return w.inline[command] != nil },
 		Pong:    w.pong,
-		OnDrain: w.beginDrain,
+		OnDrain: w.onDrain,
 	})
 	return err
 }
@@ -181,8 +182,15 @@ func selfFromEnv() Self {
 // Ready says that this worker serves from now on.
 func (w *Worker) Ready() error { return w.conn.Ready() }
 
-// Status sets the line that `brood status` shows for this worker.
+// maxStatus is in bytes. A status goes along with each answer to a ping.
+const maxStatus = 1024
+
+// Status sets the line that `brood status` shows for this worker: its first
+// 1024 bytes, or fewer where that would cut a character in two.
 func (w *Worker) Status(text string) error {
+	if len(text) > maxStatus {
+		text = strings.ToValidUTF8(text[:maxStatus], "")
+	}
 	w.status.Store(&text)
 	return w.conn.Event("status", ipc.Text(text))
 }
@@ -224,11 +232,19 @@ func (w *Worker) Call(ctx context.Context, command string, v any) (ipc.Message, 
 // is nil before Start.
 func (w *Worker) Draining() <-chan struct{} { return w.draining }
 
-func (w *Worker) beginDrain(grace time.Duration) {
-	w.drain.Do(func() {
-		w.grace = grace
-		close(w.draining)
-	})
+func (w *Worker) beginDrain() { w.drain.Do(func() { close(w.draining) }) }
+
+// onDrain is told of each DRAIN, by the connection's reader. A later one changes
+// the grace; 0 says none.
+func (w *Worker) onDrain(grace time.Duration) {
+	if grace > 0 {
+		select {
+		case <-w.grace: // Wait has not looked, and the last word counts
+		default:
+		}
+		w.grace <- grace
+	}
+	w.beginDrain()
 }
 
 // defaultGrace is for a drain that comes from ctx rather than the supervisor.
@@ -239,28 +255,34 @@ const defaultGrace = 10 * time.Second
 // not in time, and ErrSupervisorGone when the connection ended first.
 func (w *Worker) Wait(ctx context.Context) error {
 	defer w.conn.Close()
+	var grace time.Duration
 	select {
 	case <-w.conn.Done():
 		return w.gone()
 	case <-ctx.Done():
-		w.beginDrain(defaultGrace)
+		grace = defaultGrace
+		w.beginDrain()
 	case <-w.draining:
 	}
-	var over <-chan time.Time
-	if w.grace > 0 {
-		timer := time.NewTimer(w.grace)
-		defer timer.Stop()
-		over = timer.C
+	over := time.NewTimer(defaultGrace)
+	defer over.Stop()
+	if grace == 0 {
+		over.Stop()
 	}
-	select {
-	case <-w.conn.Refuse():
-		if err := w.conn.Err(); err != nil {
-			return w.gone()
+	idle := w.conn.Refuse()
+	for {
+		select {
+		case <-idle:
+			if err := w.conn.Err(); err != nil {
+				return w.gone()
+			}
+			return nil
+		case grace = <-w.grace:
+			over.Reset(grace)
+		case <-over.C:
+			n, _ := w.conn.Inflight()
+			return fmt.Errorf("%w: %d commands did not finish within %v", ErrDrainTimeout, n, grace)
 		}
-		return nil
-	case <-over:
-		n, _ := w.conn.Inflight()
-		return fmt.Errorf("%w: %d commands did not finish within %v", ErrDrainTimeout, n, w.grace)
 	}
 }
 

@@ -271,6 +271,29 @@ func TestPingsAreAnsweredWhileAllIsBusy(t *testing.T) {
 	}
 }
 
+// A status is cut, and the PONG says all the rest beside it.
+func TestLongStatus(t *testing.T) {
+	var w Worker
+	f := supervise(t, context.Background(), &w)
+	w.Beat()
+	if err := w.Status(strings.Repeat("é", 600)); err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Repeat("é", 512)
+	if e := receive(t, "the event", f.events); string(e.Payload) != want {
+		t.Errorf("EVENT with %d bytes", len(e.Payload))
+	}
+	for _, text := range []string{"x" + strings.Repeat("é", 600), strings.Repeat("\x01", 65000)} {
+		if err := w.Status(text); err != nil {
+			t.Fatal(err)
+		}
+		_, p, err := f.Ping(within(t))
+		if err != nil || p.BeatMS == nil || p.Status == "" || len(p.Status) > 1024 || !strings.HasPrefix(text, p.Status) {
+			t.Errorf("%+v, %v", p, err)
+		}
+	}
+}
+
 func TestEventsAndCallsToTheSupervisor(t *testing.T) {
 	var w Worker
 	f := supervise(t, context.Background(), &w)

@@ -43,9 +43,10 @@ type calls struct {
 
 func (c *calls) begin() { c.worker, c.over = context.WithCancel(context.Background()) }
 
-// handler serves p until the worker ends.
+// handler serves p until the worker ends. A program takes no descriptors.
 func (c *calls) handler(p program) worker.Handler {
 	return func(ctx context.Context, r *worker.Request) (any, error) {
+		defer r.CloseFiles()
 		if !c.enter() {
 			return nil, context.Canceled
 		}

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.com/brood/ipc"
+	"example.com/brood/worker"
 )
 
 // script writes an executable file and returns its path.
@@ -42,6 +46,28 @@ func TestWorkerCommands(t *testing.T) {
 	}
 	r := shell(t, s.socket, "brood send -o json web/1 no x")
 	wantIn(t, "json", r.stdout+r.stderr, `"exit":3`)
+}
+
+// What comes along with a command is closed, whether it is served or not.
+func TestWorkerClosesDescriptors(t *testing.T) {
+	need(t, "sh")
+	var c calls
+	c.begin()
+	h := c.handler(program{name: "any", line: "true"})
+	for _, what := range []string{"served", "refused"} {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = h(t.Context(), &worker.Request{Message: ipc.Message{Files: []*os.File{f}}})
+		if (err == nil) != (what == "served") {
+			t.Errorf("%s: %v", what, err)
+		}
+		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%s: the descriptor was left open: %v", what, err)
+		}
+		c.end()
+	}
 }
 
 // The program gets the signals, its status is the worker's, and a drain ends it.
