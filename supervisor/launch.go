@@ -24,19 +24,29 @@ import (
 )
 
 // launch is what processes of one version of a pool are started from. What it
-// takes from the system is looked up once, at the first start, by the spawner.
+// takes from the system is looked up by the spawner until it is found, and then
+// kept.
 type launch struct {
 	pool *Pool // not to be written to
 
-	once    sync.Once
-	attr    process.Attr
-	attrErr error
+	mu    sync.Mutex // held during a look-up, so that one is made for all that start
+	found bool
+	attr  process.Attr
 }
 
 // attributes are those that the configuration asks for.
 func (l *launch) attributes() (process.Attr, error) {
-	l.once.Do(func() { l.attr, l.attrErr = l.lookUp() })
-	return l.attr, l.attrErr
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.found {
+		return l.attr, nil
+	}
+	attr, err := l.lookUp()
+	if err != nil {
+		return attr, err // the user may be made yet
+	}
+	l.attr, l.found = attr, true
+	return attr, nil
 }
 
 func (l *launch) lookUp() (process.Attr, error) {
@@ -86,12 +96,31 @@ func (p Pool) Environment() ([]string, error) {
 // maxEnvFile bounds an environment file in bytes.
 const maxEnvFile = 1 << 20
 
+// openEnvFile opens an environment file, which may have become anything since it
+// was checked. O_NONBLOCK: a FIFO that nobody writes to would hold the spawner up
+// for ever, and with it the stop of what it was to start (open(2)).
+func openEnvFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("environment file: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file; put one with lines KEY=value in its place", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("environment file: %w", err)
+	}
+	return f, nil
+}
+
 // readEnvFile reads KEY=value lines. Empty lines and those that begin with #
 // are passed over; quotes are part of the value.
 func readEnvFile(path string) ([]string, error) {
-	f, err := os.Open(path)
+	f, err := openEnvFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("environment file: %w", err)
+		return nil, err
 	}
 	defer f.Close()
 	var env []string

@@ -3,10 +3,13 @@ package supervisor
 import (
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // quick is a pool that tries again at once, three times.
@@ -60,15 +63,77 @@ func TestStartThatFails(t *testing.T) {
 
 // Once what was missing is there, a start by hand is all it takes.
 func TestStartAfterTheCauseIsMended(t *testing.T) {
-	p := quick("sleep", "1000")
-	p.Dir = filepath.Join(t.TempDir(), "later")
-	s := run(t, Config{Pools: []Pool{p}, Log: discard()})
-	await(t, s, "it to be given up", func(st Status) bool { return st.Pools[0].Slots[0].State == HasFailed })
-	if err := os.Mkdir(p.Dir, 0o755); err != nil {
+	dir := t.TempDir()
+	later, vars := quick("sleep", "1000"), quick("sleep", "1000")
+	later.Dir = filepath.Join(dir, "later")
+	vars.EnvFile = []string{filepath.Join(dir, "vars")}
+	for _, c := range []struct {
+		name string
+		pool Pool
+		mend func() error
+	}{
+		{"dir", later, func() error { return os.Mkdir(later.Dir, 0o755) }},
+		{"env_file", vars, func() error { return os.WriteFile(vars.EnvFile[0], []byte("A=b\n"), 0o600) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := run(t, Config{Pools: []Pool{c.pool}, Log: discard()})
+			await(t, s, "it to be given up", func(st Status) bool { return st.Pools[0].Slots[0].State == HasFailed })
+			if err := c.mend(); err != nil {
+				t.Fatal(err)
+			}
+			results, err := s.Start(within(t, time.Minute), Target{Pool: "job", Slot: 1})
+			if err != nil || results[0].Outcome != OutcomeDone || !results[0].Slot.Ready {
+				t.Errorf("%+v, %v", results, err)
+			}
+		})
+	}
+}
+
+// A user who is made after the first start that needed them is found by the next.
+func TestUserIsLookedUpUntilFound(t *testing.T) {
+	own, err := user.Current()
+	if err != nil {
 		t.Fatal(err)
 	}
-	results, err := s.Start(within(t, time.Minute), Target{Pool: "job", Slot: 1})
-	if err != nil || results[0].Outcome != OutcomeDone || !results[0].Slot.Ready {
+	l := launch{pool: &Pool{User: "no-such-user"}}
+	if _, err := l.attributes(); err == nil {
+		t.Fatal("it was found")
+	}
+	l.pool.User = own.Username
+	if _, err := l.attributes(); err != nil {
+		t.Error(err)
+	}
+}
+
+// An environment file that has become a FIFO fails the start and holds nothing
+// up: neither the starts of others nor the end.
+func TestEnvFileThatBecomesAFIFO(t *testing.T) {
+	p := quick("sleep", "1000")
+	p.Workers, p.EnvFile = 3, []string{filepath.Join(t.TempDir(), "vars")} // more than there are spawners
+	if err := os.WriteFile(p.EnvFile[0], []byte("A=b\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := run(t, Config{Pools: []Pool{p, {Name: "other", Command: []string{"sleep", "1000"}, Ready: Ready{When: ReadyAlive}}}, Log: discard()})
+	await(t, s, "all ready", allReady)
+	if err := os.Remove(p.EnvFile[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(p.EnvFile[0], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for slot := 1; slot <= p.Workers; slot++ {
+		results, err := s.Restart(within(t, time.Minute), Target{Pool: "job", Slot: slot})
+		if err != nil || results[0].Outcome != OutcomeFailed || !strings.Contains(results[0].Text, p.EnvFile[0]+" is not a regular file") {
+			t.Errorf("%+v, %v", results, err)
+		}
+	}
+	for _, to := range []Target{{Pool: "job", Slot: 1}, {Pool: "other", Slot: 1}} {
+		if results, err := s.Stop(within(t, time.Minute), to); err != nil || results[0].Outcome == OutcomeTimeout {
+			t.Errorf("%v: %+v, %v", to, results, err)
+		}
+	}
+	results, err := s.Start(within(t, time.Minute), Target{Pool: "other", Slot: 1})
+	if err != nil || results[0].Outcome != OutcomeDone {
 		t.Errorf("%+v, %v", results, err)
 	}
 }
