@@ -184,7 +184,7 @@ func (s *Supervisor) serving(pl *place, generation uint64, command string) (*liv
 	v, l := pl.current()
 	switch {
 	case generation != 0 && generation != v.Generation:
-		return nil, fmt.Errorf("%w: %v#%d is gone, %v#%d is there; name %v to reach whichever is", ErrStale, v.Slot, generation, v.Slot, v.Generation, v.Slot)
+		return nil, fmt.Errorf("%w: %s; name %v to reach whichever is", ErrStale, lifecycle.ID{Slot: v.Slot, Generation: generation}.Missed(v.Generation), v.Slot)
 	case v.State != lifecycle.Ready || l == nil:
 		return nil, &ipc.CallError{
 			Target: v.Slot.String(), Command: command, Code: ipc.ErrUnavailable, Started: ipc.StartedNo, Message: notUp(v.State, v.Reason, v.RetryAt),

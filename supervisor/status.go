@@ -144,7 +144,8 @@ func (s *Supervisor) Select(t Target) (Status, error) {
 	}
 	w := s.slotStatus(places[0])
 	if t.Generation != 0 && t.Generation != w.Generation {
-		return Status{}, fmt.Errorf("%w: %v is gone, %v#%d is there", ErrStale, t, w.Target(), w.Generation)
+		named := lifecycle.ID{Slot: lifecycle.Slot{Pool: w.Pool, N: w.Slot}, Generation: t.Generation}
+		return Status{}, fmt.Errorf("%w: %s", ErrStale, named.Missed(w.Generation))
 	}
 	p.Slots, p.Workers, p.MinReady, p.Wanted, p.Ready = []SlotStatus{w}, 1, 1, 0, 0
 	if w.WantUp {

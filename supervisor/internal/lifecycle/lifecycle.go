@@ -63,6 +63,18 @@ type ID struct {
 
 func (id ID) String() string { return fmt.Sprintf("%v#%d", id.Slot, id.Generation) }
 
+// Missed says in words that it is not the generation that counts, which is there.
+func (id ID) Missed(there uint64) string {
+	switch now := (ID{id.Slot, there}); {
+	case there == 0:
+		return fmt.Sprintf("%v has not been there yet, nor has any other", id)
+	case id.Generation > there:
+		return fmt.Sprintf("%v has not been there yet, %v is", id, now)
+	default:
+		return fmt.Sprintf("%v is gone, %v is there", id, now)
+	}
+}
+
 // Policy is what a pool's configuration asks for. All fields are set.
 type Policy struct {
 	Auto, Alive bool          // ready when: auto, alive

@@ -113,7 +113,7 @@ func (s *slot) takeRoll(op *op, o Order, rolling map[*pool]*rollout) {
 func (s *slot) refuses(o Order) (Outcome, string) {
 	switch {
 	case o.Generation != 0 && o.Generation != s.shown():
-		return OutcomeStale, fmt.Sprintf("%v is gone, %v is there", ID{s.id, o.Generation}, ID{s.id, s.shown()})
+		return OutcomeStale, ID{s.id, o.Generation}.Missed(s.shown())
 	case o.Verb == Stop:
 		return "", ""
 	case s.m.stopping:

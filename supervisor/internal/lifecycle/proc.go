@@ -30,6 +30,7 @@ type proc struct {
 	pid     int // 0 while ordered
 
 	spawnedAt, readyAt time.Time
+	awaited            time.Time // since when it has its time to become ready: its start, or a HELLO that was late
 
 	hello bool   // it has said HELLO
 	ready bool   // it has been ready at least once
@@ -82,7 +83,7 @@ func (p *proc) spawned(pid int) {
 		p.beginStop()
 		return
 	}
-	p.deadline = p.now().Add(p.policy.Boot)
+	p.awaited, p.deadline = p.now(), p.now().Add(p.policy.Boot)
 	p.armAlive()
 }
 
@@ -113,7 +114,7 @@ func (p *proc) greeted() {
 		if p.phase == serving {
 			p.disarm()
 			p.phase, p.ready = booting, false
-			p.deadline = p.now().Add(p.policy.Boot)
+			p.awaited, p.deadline = p.now(), p.now().Add(p.policy.Boot)
 			p.become(Starting, "it has said HELLO and is awaited to say READY")
 		}
 	}
@@ -209,20 +210,23 @@ func (p *proc) fire() {
 		p.recycle(fmt.Sprintf("it has been ready for %v", p.now().Sub(p.readyAt).Round(time.Second)))
 	}
 	p.fireWatch()
-	if s.due(&p.deadline) {
-		p.overdue()
+	if by := p.deadline; s.due(&p.deadline) {
+		p.overdue(by)
 	}
 }
 
-// overdue: the phase has lasted too long.
-func (p *proc) overdue() {
+// overdue: the phase was to be over by then.
+func (p *proc) overdue(by time.Time) {
 	switch p.phase {
 	case booting:
-		what := "ready"
+		what, of := "ready", ""
 		if p.policy.Once {
 			what = "done"
 		}
-		p.giveUp(fmt.Sprintf("not %s within %v", what, p.now().Sub(p.spawnedAt).Round(time.Millisecond)))
+		if p.awaited.After(p.spawnedAt) {
+			of = " of its HELLO"
+		}
+		p.giveUp(fmt.Sprintf("not %s within %v%s", what, by.Sub(p.awaited).Round(time.Millisecond), of))
 	case parted, draining, dumping:
 		p.terminate()
 	case terminating:

@@ -45,7 +45,7 @@ func TestReady(t *testing.T) {
 			row{ev: spawned(1)},
 			row{at: s, want: "1 ready"},
 			row{at: 5 * s, ev: greeted(1), want: "1 starting"},
-			row{at: 35 * s, want: "SIGTERM 1#1; 1 stopping", next: 43 * s})},
+			row{at: 35 * s, want: "SIGTERM 1#1; 1 stopping", next: 43 * s, reason: "not ready within 30s of its HELLO"})},
 		{name: "exit: nothing it says makes it ready", policy: once, rows: rows(boot(1),
 			row{ev: spawned(1), next: 30 * s},
 			row{ev: greeted(1), next: 30 * s},

@@ -26,7 +26,7 @@ func (m *Machine) resize(e Resize) {
 	if why := m.refuses(e.Pool); why != "" {
 		op.add(Result{Slot{e.Pool, 1}, OutcomeFailed, why})
 	} else {
-		m.pools[e.Pool].resize(op, e.To, "scaled down")
+		m.pools[e.Pool].resize(op, e.To, "scaled up", "scaled down")
 	}
 	m.begun(op)
 }
@@ -44,7 +44,7 @@ func (m *Machine) addPool(e AddPool) {
 		p.set(e.Policy, e.Version)
 		p.after, p.leaving = e.After, false
 		p.held = p.waitsFor() != ""
-		p.resize(op, e.Slots, "not of the new pool")
+		p.resize(op, e.Slots, "its pool is new", "not of the new pool")
 	}
 	m.begun(op)
 }
@@ -56,13 +56,13 @@ func (m *Machine) removePool(e RemovePool) {
 	} else {
 		p := m.pools[e.Pool]
 		p.leaving, p.shrinking, p.held = true, true, false
-		p.resize(op, 0, "its pool is removed")
+		p.resize(op, 0, "", "its pool is removed")
 	}
 	m.begun(op)
 }
 
-// resize starts what is missing and stops what is too much.
-func (p *pool) resize(op *op, to int, why string) {
+// resize starts what is missing and stops what is too much, and says of each why.
+func (p *pool) resize(op *op, to int, more, less string) {
 	m := p.m
 	for _, s := range slices.Clone(p.slots) {
 		m.touch(s)
@@ -70,30 +70,30 @@ func (p *pool) resize(op *op, to int, why string) {
 		case s.id.N > to:
 			s.leaving, p.shrinking = true, true
 			s.await(op, waiter{down: true})
-			s.setDown(why)
+			s.setDown(less)
 		case s.leaving:
 			s.leaving = false
 			s.await(op, waiter{})
-			s.stay()
+			s.stay(more)
 		}
 	}
 	for n := len(p.slots) + 1; n <= to; n++ {
 		s := m.addSlot(p, n)
 		s.await(op, waiter{})
-		s.enter("scaled up")
+		s.enter(more)
 	}
 }
 
 // stay takes back that the slot is leaving. What is going goes on going, and a
 // new process comes after it: maybe of another pool of that name.
-func (s *slot) stay() {
+func (s *slot) stay(why string) {
 	s.policy, s.version = s.pool.policy, s.pool.version
 	if s.proc == nil || s.pool.held {
 		s.forgive()
-		s.enter("scaled up")
+		s.enter(why)
 		return
 	}
-	s.setUp("scaled up")
+	s.setUp(why)
 }
 
 // shrink takes out the empty slots that are leaving, from the end, and then the

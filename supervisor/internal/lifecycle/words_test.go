@@ -69,3 +69,36 @@ func TestGoneIsAnnounced(t *testing.T) {
 		t.Errorf("%+v", effects)
 	}
 }
+
+// The reason beside a state says why it is so.
+func TestReasonsInWords(t *testing.T) {
+	m := New(func() float64 { return 0.5 })
+	m.Add(Slot{"web", 1}, basic(), epoch)
+	is := func(id Slot, want string) {
+		t.Helper()
+		if v := m.slots[id].view(); v.Reason != want {
+			t.Errorf("%v is %s: %q, want %q", id, v.State, v.Reason, want)
+		}
+	}
+	m.Step(epoch, Boot{})
+	m.Step(epoch, resize(1, 2))
+	is(Slot{"web", 2}, "scaled up")
+	m.Step(epoch, AddPool{Op: 2, Pool: "cache", Slots: 1, Policy: basic()})
+	is(Slot{"cache", 1}, "its pool is new")
+	m.Step(epoch, spawned(1))
+	m.Step(epoch.Add(31*time.Second), Tick{}) // it was due a second ago
+	is(Slot{"web", 1}, "not ready within 30s")
+}
+
+// What is said of a generation that does not count.
+func TestMissed(t *testing.T) {
+	for there, want := range map[uint64]string{
+		0: "web/1#3 has not been there yet, nor has any other",
+		2: "web/1#3 has not been there yet, web/1#2 is",
+		4: "web/1#3 is gone, web/1#4 is there",
+	} {
+		if got := (ID{Slot{"web", 1}, 3}).Missed(there); got != want {
+			t.Errorf("with %d there: %q, want %q", there, got, want)
+		}
+	}
+}
