@@ -88,10 +88,10 @@ func TestDocuments(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := &session{t: t, path: path}
+			defer s.end()
 			for _, b := range blocks {
 				s.hold(b)
 			}
-			s.end()
 		})
 	}
 }

@@ -222,8 +222,12 @@ func (sh *shell) run(command string) []string {
 	return nil
 }
 
-// runReady is run, and again whenever a worker is ready after all that was so slow to
-// say HELLO, as interpreters on a busy machine are, that it was taken for a plain one.
+// slowHello is said of a worker that was so slow to say HELLO, as interpreters on a
+// busy machine are, that it was taken for a plain one, until it is ready after all.
+var slowHello = regexp.MustCompile(`it is a plain worker|it has said HELLO and is awaited to say READY`)
+
+// runReady is run, and again whenever a worker is ready after all that was slow to say
+// HELLO.
 func (sh *shell) runReady(command string) []string {
 	sh.t.Helper()
 	ctx, cancel := context.WithTimeout(sh.t.Context(), 20*time.Second)
@@ -231,7 +235,7 @@ func (sh *shell) runReady(command string) []string {
 	readyAfterAll := errors.New("said HELLO, and READY")
 	for seen, late := uint64(0), ""; ; {
 		got := sh.run(command)
-		if !strings.Contains(strings.Join(got, "\n"), "it is a plain worker") {
+		if !slowHello.MatchString(strings.Join(got, "\n")) {
 			return got
 		}
 		c := client.New(sh.socket())

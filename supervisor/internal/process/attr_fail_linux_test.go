@@ -102,7 +102,7 @@ var refusals = []Attr{
 	{Limits: []Limit{{LimitNames["core"], 0, 0}, {LimitNames["nofile"], 1000000, 1000000}}},
 	{Limits: []Limit{{LimitNames["memlock"], 5, Unlimited}}},
 	{Credential: nobody},
-	{Umask: ptr(uint32(0o77)), Nice: ptr(5), OOMScoreAdj: ptr(900), NoNewPrivs: true, Limits: []Limit{{LimitNames["core"], 0, 0}}},
+	{Umask: ptr(uint32(0o77)), Nice: ptr(19), OOMScoreAdj: ptr(900), NoNewPrivs: true, Limits: []Limit{{LimitNames["core"], 0, 0}}},
 }
 
 // What can't be had is said by name, and the program does not start without it.
