@@ -48,7 +48,8 @@ typedef struct brood_call brood_call;
 typedef void (*brood_handler)(brood_call *call, void *user);
 
 /* The worker. brood_new takes the socket that BROOD_FD names, and the variable with it; NULL: this process was not
- * started by a supervisor, which is said on stderr. brood_from takes a socket instead. Both own it. */
+ * started by a supervisor, which is said on stderr. brood_from takes a socket instead. Both own it. A process that
+ * forks without exec closes it in the child, close(brood_fd(b)): as long as any holds it the connection has no end. */
 brood *brood_new(void);
 brood *brood_from(int fd);
 void brood_free(brood *b);
@@ -64,7 +65,8 @@ int brood_run(brood *b);
 
 /* For programs with an event loop of their own: start says HELLO, ready says READY. Then poll brood_fd for
  * brood_events, for at most brood_timeout milliseconds (-1: no limit), and call brood_step; it returns 1 as long as
- * there is more to do. Call it too after anything here was called from elsewhere. */
+ * there is more to do. Call it too after anything here was called from elsewhere: but for start, which writes HELLO at
+ * once, it is brood_step that writes. So ready may be called from a handler, and before start or brood_run as well. */
 int brood_start(brood *b);
 void brood_ready(brood *b);
 int brood_fd(const brood *b);
@@ -78,7 +80,7 @@ int brood_draining(const brood *b);
 /* Telling. They never wait; 0: dropped, because the supervisor does not read or is gone. */
 int brood_status(brood *b, const char *text);
 int brood_event(brood *b, const char *name, int codec, const void *data, size_t size);
-int brood_retire(brood *b, const char *reason, const char *text); /* replace me; go on until drained. text may be NULL */
+int brood_retire(brood *b, const char *reason, const char *text); /* replace me; go on until drained. text may be NULL. Said once */
 void brood_beat(brood *b);                                        /* work goes on */
 
 /* What a call is. */
@@ -116,12 +118,16 @@ int brood_progress(brood_call *call, int64_t done, int64_t total, const char *te
 
 /* A call of the supervisor's own handler. piece (may be NULL) is given the pieces of a streamed answer as they come;
  * without it they are put in front of the answer. end is called once: code NULL and the answer, or an error's code and
- * message, data may be NULL. Descriptors are the receiver's to close. 0: not sent, end is not called. */
+ * message, with a 0 byte behind; data may be NULL. Descriptors are the receiver's to close. milliseconds is how long it
+ * may take, as brood_time_left says it: -1 is no limit, and with 0 the time is up already: nothing is sent, and the next
+ * brood_step tells end `timeout`. Returns the call's id; 0: not sent, end is not called. */
 typedef void (*brood_piece)(void *user, const char *name, int codec, const unsigned char *data, size_t size, const int *fds, int nfds);
 typedef void (*brood_end)(void *user, const char *code, int codec, const unsigned char *data, size_t size, const int *fds, int nfds);
-uint32_t brood_ask(brood *b, const char *command, int codec, const void *data, size_t size, unsigned milliseconds,
-                   brood_piece piece, brood_end end, void *user); /* its id */
-void brood_unask(brood *b, uint32_t id); /* the answer is no longer wanted; end is told `canceled` when the supervisor has let go of it */
+uint32_t brood_ask(brood *b, const char *command, int codec, const void *data, size_t size, int64_t milliseconds,
+                   brood_piece piece, brood_end end, void *user);
+/* The answer is no longer wanted. end is told `canceled` when the supervisor has let go of the call, or by the next
+ * brood_step if nothing of it was sent. */
+void brood_unask(brood *b, uint32_t id);
 
 #ifdef __cplusplus
 }
@@ -487,7 +493,8 @@ typedef struct brood__own { /* a call of ours */
     struct brood__own *next;
     uint32_t id;
     int64_t credit, owed, deadline;
-    const char *abandoned; /* CANCEL is sent: the code that its end is told */
+    const char *abandoned; /* given up: the code that its end is told */
+    int whole, unsent;     /* its last frame is given out; given up before its first one was, and brood__wake ends it */
     int joined_codec;
     brood_piece piece;
     brood_end end;
@@ -498,7 +505,7 @@ typedef struct brood__own { /* a call of ours */
 typedef struct { char *name, *help; brood_handler handler; void *user; } brood__command;
 
 struct brood {
-    int fd, started, is_ready, ended, draining, greeted, failed;
+    int fd, started, is_ready, ended, draining, greeted, failed, retires;
     char error[160], status[1025];
     int64_t beat, grace; /* milliseconds of brood_now; 0: never, none */
     unsigned max_inflight;
@@ -583,16 +590,15 @@ static void brood__own_end(brood *b, brood__own *own, const char *code, int code
     free(own);
 }
 
-/* End the connection, once: nothing is written any more and every open call is canceled. */
-static void brood__ends(brood *b, const char *rule, uint64_t at) {
+/* The end of a call of which the supervisor has seen nothing. */
+static void brood__own_unsent(brood *b, brood__own *own) {
+    brood__own_end(b, own, own->abandoned, BROOD_TEXT, (const unsigned char *)"given up before it was sent", 27, NULL, 0);
+}
+
+/* Nothing is written any more and every open call is canceled. */
+static void brood__over(brood *b) {
     brood_call *c;
-    if (b->ended) return;
     b->ended = 1;
-    if (rule) {
-        b->failed = 1;
-        snprintf(b->error, sizeof b->error, "rule %s at byte %llu", rule, (unsigned long long)at);
-    }
-    shutdown(b->fd, SHUT_RDWR);
     brood__free_queue(&b->shorts);
     brood__free_queue(&b->longs);
     b->urgent.n = b->batch.n = b->batch_sent = 0;
@@ -605,7 +611,21 @@ static void brood__ends(brood *b, const char *rule, uint64_t at) {
             if (!c->canceled) c->canceled = BROOD_CANCELED;
             if (c->later) { brood_handler later = c->later; c->later = NULL; later(c, c->later_user); }
         }
-    while (b->own) brood__own_end(b, b->own, "lost", BROOD_TEXT, (const unsigned char *)"the connection has ended", 24, NULL, 0);
+    while (b->own) {
+        if (b->own->unsent) brood__own_unsent(b, b->own);
+        else brood__own_end(b, b->own, "lost", BROOD_TEXT, (const unsigned char *)"the connection has ended", 24, NULL, 0);
+    }
+}
+
+/* End the connection, once. */
+static void brood__ends(brood *b, const char *rule, uint64_t at) {
+    if (b->ended) return;
+    if (rule) {
+        b->failed = 1;
+        snprintf(b->error, sizeof b->error, "rule %s at byte %llu", rule, (unsigned long long)at);
+    }
+    shutdown(b->fd, SHUT_RDWR);
+    brood__over(b);
 }
 
 /* Queue a short frame ahead of all messages. */
@@ -647,6 +667,42 @@ static void brood__remove(brood *b, uint32_t id) {
     free(c);
 }
 
+static brood__own *brood__find_own(brood *b, uint32_t id) {
+    brood__own *own = b->own;
+    while (own && own->id != id) own = own->next;
+    return own;
+}
+
+/* The call of ours that the supervisor may answer: it was given out whole. */
+static brood__own *brood__find_asked(brood *b, uint32_t id) {
+    brood__own *own = brood__find_own(b, id);
+    return own && own->whole ? own : NULL;
+}
+
+/* The last frame of a CALL is given out. If it was given up meanwhile CANCEL follows. */
+static void brood__asked(brood *b, uint32_t id) {
+    brood__own *own = brood__find_own(b, id);
+    own->whole = 1;
+    if (own->abandoned) brood__header(brood__grow(&b->batch, BROOD__HEADER), BROOD__CANCEL, 0, 0, id, 0, 0, 0, 0);
+}
+
+/* Take a CALL off its queue; 0: it is not there, or some of it was given out. */
+static int brood__withdraw(brood *b, uint32_t id) {
+    brood__queue *queues[2], *q;
+    brood__out **at, *o, *before;
+    int i;
+    queues[0] = &b->shorts; queues[1] = &b->longs;
+    for (i = 0; i < 2; i++)
+        for (q = queues[i], before = NULL, at = &q->first; (o = *at); before = o, at = &o->next)
+            if (o->type == BROOD__CALL && o->id == id) {
+                if (o->sent) return 0;
+                if (!(*at = o->next)) q->last = before;
+                brood__free_out(o);
+                return 1;
+            }
+    return 0;
+}
+
 /* Move of the message at the front of q one frame into the batch. */
 static void brood__give_out(brood *b, brood__queue *q) {
     brood__out *o = q->first;
@@ -665,8 +721,9 @@ static void brood__give_out(brood *b, brood__queue *q) {
     }
     if (more) return;
     if (o->type == BROOD__DATA) b->pieces -= BROOD__HEADER + o->nlen + o->size;
-    else if (o->type == BROOD__EVENT) b->events -= o->size;
-    else if (o->type != BROOD__CALL) brood__remove(b, o->id); /* the peer may use the id again */
+    else if (o->type == BROOD__EVENT) b->events -= BROOD__HEADER + o->nlen + o->size;
+    else if (o->type == BROOD__CALL) brood__asked(b, o->id);
+    else brood__remove(b, o->id); /* the peer may use the id again */
     if (!(q->first = o->next)) q->last = NULL;
     brood__free_out(o);
 }
@@ -950,12 +1007,6 @@ static brood_call *brood__find(brood *b, uint32_t id) {
     return c;
 }
 
-static brood__own *brood__find_own(brood *b, uint32_t id) {
-    brood__own *own = b->own;
-    while (own && own->id != id) own = own->next;
-    return own;
-}
-
 static int brood__accept(brood *b, uint32_t id, uint32_t arg, int codec, const char *name, const unsigned char *data, size_t size, int *fds, int *nfds,
                          brood__breach *br) {
     const char *code = NULL;
@@ -994,7 +1045,7 @@ static int brood__take_message(brood *b, const brood__frame *f, const char *name
                                brood__breach *br) {
     brood__own *own;
     if (f->type == BROOD__CALL) return brood__accept(b, f->id, f->arg, (int)f->codec, name, data, size, fds, nfds, br);
-    if (!(own = brood__find_own(b, f->id))) return (int)brood__break(br, "answer", 8);
+    if (!(own = brood__find_asked(b, f->id))) return (int)brood__break(br, "answer", 8);
     if (own->joined.n + size > b->max_message) {
         brood__close(fds, nfds);
         brood__own_end(b, own, "too_large", BROOD_TEXT, NULL, 0, NULL, 0);
@@ -1007,16 +1058,22 @@ static int brood__take_message(brood *b, const brood__frame *f, const char *name
 
 /* Put a CALL or a RESULT together. One at a time may be unfinished, so one buffer is all that a peer can fill. */
 static int brood__take_part(brood *b, const brood__frame *f, int *fds, int *nfds, brood__breach *br) {
-    int more = f->flags & BROOD__MORE, got;
+    int more = f->flags & BROOD__MORE, got, n, came[BROOD_MAX_FDS];
+    brood__buf whole;
     char name[256];
     if (b->partial && b->first.id == f->id && b->first.type == f->type) {
         if (f->nlen || f->arg || f->nfds || f->codec != b->first.codec) return (int)brood__break(br, "continuation", 12);
         if (b->partial_buf.n + f->size > b->max_message) return (int)brood__break(br, "message", 4);
         brood__add(&b->partial_buf, f->payload, f->size);
         if (more) return 0;
-        b->partial = 0;
-        got = brood__take_message(b, &b->first, b->first_name, b->partial_buf.p, b->partial_buf.n, b->partial_fds, &b->partial_nfds, br);
-        brood__drop(&b->partial_buf);
+        whole = b->partial_buf; /* not b's any more: whoever is given it may end the connection */
+        n = b->partial_nfds;
+        memcpy(came, b->partial_fds, (size_t)n * sizeof *came);
+        memset(&b->partial_buf, 0, sizeof b->partial_buf);
+        b->partial = b->partial_nfds = 0;
+        got = brood__take_message(b, &b->first, b->first_name, whole.p, whole.n, came, &n, br);
+        brood__close(came, &n);
+        brood__drop(&whole);
         return got;
     }
     memcpy(name, f->name, f->nlen);
@@ -1024,7 +1081,7 @@ static int brood__take_part(brood *b, const brood__frame *f, int *fds, int *nfds
     if (f->type == BROOD__CALL) {
         if (!f->nlen) return (int)brood__break(br, "name", 16);
         if (f->id % 2 == 0 || brood__find(b, f->id)) return (int)brood__break(br, "call-id", 8);
-    } else if (!brood__find_own(b, f->id)) {
+    } else if (!brood__find_asked(b, f->id)) {
         return (int)brood__break(br, "answer", 8);
     }
     if (!more) return brood__take_message(b, f, name, f->payload, f->size, fds, nfds, br);
@@ -1039,15 +1096,17 @@ static int brood__take_part(brood *b, const brood__frame *f, int *fds, int *nfds
     return 0;
 }
 
-/* Send CANCEL; nothing of the call is heard any more but its end. */
+/* Give a call up: CANCEL follows its last frame, and nothing is heard of it any more but its end. If nothing of it was
+ * given out it is withdrawn. */
 static void brood__abandon(brood *b, brood__own *own, const char *why) {
     if (own->abandoned) return;
     own->abandoned = why;
-    brood__push(b, BROOD__CANCEL, own->id, 0, 0, NULL, NULL, 0);
+    if (own->whole) brood__push(b, BROOD__CANCEL, own->id, 0, 0, NULL, NULL, 0);
+    else own->unsent = brood__withdraw(b, own->id);
 }
 
 static int brood__take_data(brood *b, const brood__frame *f, int *fds, int *nfds, brood__breach *br) {
-    brood__own *own = brood__find_own(b, f->id);
+    brood__own *own = brood__find_asked(b, f->id);
     int64_t cost = (int64_t)BROOD__HEADER + f->length + (int64_t)BROOD__FD_COST * f->nfds;
     char name[256];
     if (!own) return (int)brood__break(br, "answer", 8);
@@ -1075,7 +1134,7 @@ static int brood__take_data(brood *b, const brood__frame *f, int *fds, int *nfds
 }
 
 static int brood__take_error(brood *b, const brood__frame *f, brood__breach *br) {
-    brood__own *own = brood__find_own(b, f->id);
+    brood__own *own = brood__find_asked(b, f->id);
     brood__json j, v;
     brood__buf key = {NULL, 0, 0}, message = {NULL, 0, 0};
     int first = 1, got = 0;
@@ -1092,7 +1151,8 @@ static int brood__take_error(brood *b, const brood__frame *f, brood__breach *br)
         brood__drop(&message);
         return got < 0 ? (int)brood__break(br, "json", BROOD__HEADER + f->nlen) : (int)brood__break(br, "answer", 8);
     }
-    brood__own_end(b, own, strcmp(code, "lost") ? code : "error", BROOD_TEXT, message.p, message.n, NULL, 0);
+    brood__add(&message, "", 1);
+    brood__own_end(b, own, strcmp(code, "lost") ? code : "error", BROOD_TEXT, message.p, message.n - 1, NULL, 0);
     brood__drop(&message);
     return 0;
 }
@@ -1130,10 +1190,11 @@ static int brood__act(brood *b, const brood__frame *f, int *fds, int *nfds, broo
     }
 }
 
-/* Take the descriptors that a frame declares out of those that came. */
+/* Take the descriptors that a frame declares out of those that came. None may wait when a frame begins behind the bytes
+ * they came with. */
 static int brood__claim(brood *b, const brood__frame *f, int *fds, int *nfds, brood__breach *br) {
     int n = (int)f->nfds;
-    if (n > b->max_fds || n > b->nfds || (b->nfds > n && b->read >= b->fds_until)) return (int)brood__break(br, "fds", 18);
+    if (n > b->max_fds || n > b->nfds || (b->nfds && b->read >= b->fds_until)) return (int)brood__break(br, "fds", 18);
     memcpy(fds, b->fds, (size_t)n * sizeof *fds);
     memmove(b->fds, b->fds + n, (size_t)(b->nfds - n) * sizeof *fds);
     b->nfds -= n;
@@ -1201,6 +1262,18 @@ static int brood__receive(brood *b) {
     return !b->ended && v.iov_len == (size_t)n;
 }
 
+/* Tell the calls that were withdrawn, the oldest first; not those that their ends may make, which have their turn. */
+static void brood__end_unsent(brood *b) {
+    brood__own *own, *oldest;
+    unsigned n = 0;
+    for (own = b->own; own; own = own->next) n += own->unsent != 0;
+    for (; n > 0 && !b->ended; n--) {
+        for (own = b->own, oldest = NULL; own; own = own->next)
+            if (own->unsent) oldest = own;
+        if (oldest) brood__own_unsent(b, oldest);
+    }
+}
+
 /* Cancel what is out of time, and call again who waits. */
 static void brood__wake(brood *b) {
     brood_call *c;
@@ -1221,6 +1294,7 @@ static void brood__wake(brood *b) {
         next = own->next;
         if (own->deadline && own->deadline <= now && !own->abandoned) brood__abandon(b, own, "timeout");
     }
+    brood__end_unsent(b);
 }
 
 int brood_timeout(brood *b) {
@@ -1236,8 +1310,10 @@ int brood_timeout(brood *b) {
         }
         if (c->later) BROOD__NEAREST(c->canceled ? 1 : c->later_at);
     }
-    for (own = b->own; own; own = own->next)
+    for (own = b->own; own; own = own->next) {
+        if (own->unsent) BROOD__NEAREST(1);
         if (!own->abandoned) BROOD__NEAREST(own->deadline);
+    }
 #undef BROOD__NEAREST
     if (nearest == INT64_MAX) return -1;
     now = brood_now();
@@ -1263,8 +1339,11 @@ int brood_draining(const brood *b) { return b->draining; }
 void brood_beat(brood *b) { b->beat = brood_now(); }
 
 int brood_event(brood *b, const char *name, int codec, const void *data, size_t size) {
-    if (b->ended || !brood__valid_name(name) || strlen(name) + size > BROOD_CHUNK || b->events + size > BROOD__LANE) return 0;
-    b->events += size;
+    size_t cost;
+    if (b->ended || !brood__valid_name(name)) return 0;
+    cost = BROOD__HEADER + strlen(name) + size;
+    if (cost > BROOD__FRAME || b->events + cost > BROOD__LANE) return 0;
+    b->events += cost;
     brood__queue_out(b, BROOD__EVENT, 0, 0, (unsigned)codec, name, data, size, NULL, 0);
     return 1;
 }
@@ -1281,6 +1360,8 @@ int brood_status(brood *b, const char *text) {
 int brood_retire(brood *b, const char *reason, const char *text) {
     brood__buf j = {NULL, 0, 0};
     if (b->ended || !brood__valid_name(reason)) return 0;
+    if (b->retires) return 1; /* once is enough, and a thousand would fill the lane */
+    b->retires = 1;
     if (text) {
         brood__adds(&j, "{\"text\":");
         brood__json_string(&j, text, 8192);
@@ -1291,8 +1372,9 @@ int brood_retire(brood *b, const char *reason, const char *text) {
     return 1;
 }
 
-uint32_t brood_ask(brood *b, const char *command, int codec, const void *data, size_t size, unsigned milliseconds, brood_piece piece, brood_end end,
+uint32_t brood_ask(brood *b, const char *command, int codec, const void *data, size_t size, int64_t milliseconds, brood_piece piece, brood_end end,
                    void *user) {
+    static const int64_t most = 0xFFFFFFFF; /* that a frame can say */
     brood__own *own;
     if (b->ended || !b->started || !brood__valid_name(command) || size > b->peer_max || b->nown >= b->peer_inflight) return 0;
     own = (brood__own *)brood__zero(sizeof *own);
@@ -1301,11 +1383,17 @@ uint32_t brood_ask(brood *b, const char *command, int codec, const void *data, s
         b->next_id = b->next_id < 0xFFFFFFFE ? b->next_id + 2 : 2;
     } while (brood__find_own(b, own->id));
     own->piece = piece; own->end = end; own->user = user; own->credit = BROOD__CREDIT;
-    own->deadline = milliseconds ? brood_now() + milliseconds : 0;
     own->next = b->own;
     b->own = own;
     b->nown++;
-    brood__queue_out(b, BROOD__CALL, own->id, milliseconds, (unsigned)codec, command, data, size, NULL, 0);
+    if (!milliseconds) { /* not to be sent: on the wire 0 is no limit */
+        own->abandoned = "timeout";
+        own->unsent = 1;
+        return own->id;
+    }
+    own->deadline = milliseconds < 0 ? 0 : brood_now() + (milliseconds < INT64_MAX / 2 ? milliseconds : INT64_MAX / 2);
+    brood__queue_out(b, BROOD__CALL, own->id, milliseconds < 0 ? 0 : (uint32_t)(milliseconds < most ? milliseconds : most), (unsigned)codec, command, data,
+                     size, NULL, 0);
     return own->id;
 }
 
@@ -1366,8 +1454,7 @@ int brood_start(brood *b) {
 void brood_ready(brood *b) {
     if (b->is_ready) return;
     b->is_ready = 1;
-    brood__push(b, BROOD__READY, 0, 0, 0, NULL, NULL, 0);
-    brood__flush(b);
+    brood__push(b, BROOD__READY, 0, 0, 0, NULL, NULL, 0); /* no flush, which frees calls: a handler may be here */
 }
 
 static int brood__term[2] = {-1, -1};
@@ -1473,7 +1560,7 @@ brood *brood_new(void) {
 void brood_free(brood *b) {
     int i;
     if (!b) return;
-    brood__ends(b, NULL, 0);
+    if (!b->ended) brood__over(b); /* no shutdown: in a forked child the socket is the parent's too */
     while (b->open) {
         brood_call *c = b->open;
         b->open = c->next;

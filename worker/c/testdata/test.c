@@ -4,6 +4,7 @@
 #include "../brood.h"
 
 #include <assert.h>
+#include <sys/wait.h>
 
 static unsigned char *unhex(const char *s, size_t *n) {
     unsigned char *b = (unsigned char *)malloc(strlen(s) / 2 + 1); /* exactly what is there, so that a byte too many is seen */
@@ -133,6 +134,7 @@ static void words(brood_call *call, void *user) {
 static char answer[256];
 static void answered(void *user, const char *code, int codec, const unsigned char *data, size_t size, const int *fds, int nfds) {
     (void)user; (void)fds; (void)nfds;
+    assert(!code || !data || !data[size]);
     snprintf(answer, sizeof answer, "%s %d %.*s", code ? code : "ok", codec, (int)size, (const char *)data);
 }
 
@@ -185,12 +187,12 @@ static void test_asks(void) {
     static const char no[] = "{\"details\":[1,{\"message\":2}],\"message\":\"m\\\"\"}";
     uint32_t id;
     begin();
-    assert(!brood_ask(b, "early", 0, "", 0, 0, NULL, answered, NULL));
+    assert(!brood_ask(b, "early", 0, "", 0, -1, NULL, answered, NULL));
     greet("{\"max_inflight\":2}");
     put(BROOD__PING, 0, 1, 0, "", "", 0);
     take(BROOD__PONG, 0);
-    id = brood_ask(b, "lookup", BROOD_TEXT, "key", 3, 0, NULL, answered, NULL);
-    assert(id == 2 && brood_ask(b, "lookup", 0, "", 0, 0, NULL, answered, NULL) == 4 && !brood_ask(b, "third", 0, "", 0, 0, NULL, answered, NULL));
+    id = brood_ask(b, "lookup", BROOD_TEXT, "key", 3, -1, NULL, answered, NULL);
+    assert(id == 2 && brood_ask(b, "lookup", 0, "", 0, -1, NULL, answered, NULL) == 4 && !brood_ask(b, "third", 0, "", 0, -1, NULL, answered, NULL));
     take(BROOD__CALL, 2);
     take(BROOD__CALL, 4);
     put(BROOD__DATA, 2, 0, BROOD_TEXT, "", "va", 2);
@@ -210,9 +212,290 @@ static void test_asks(void) {
     put(BROOD__PING, 0, 1, 0, "", "", 0);
     take(BROOD__PONG, 0);
     assert(!strncmp(answer, "timeout", 7));
-    id = brood_ask(b, "lost", 0, "", 0, 0, NULL, answered, NULL);
+    id = brood_ask(b, "lost", 0, "", 0, -1, NULL, answered, NULL);
     end_();
     assert(!strncmp(answer, "lost", 4));
+}
+
+/* Whatever was put has been acted on, and whatever waited was written. */
+static void settle(void) {
+    put(BROOD__PING, 0, 1, 0, "", "", 0);
+    take(BROOD__PONG, 0);
+}
+
+static int told;
+static void end_told(void *user, const char *code, int codec, const unsigned char *data, size_t size, const int *fds, int nfds) {
+    told++;
+    answered(user, code, codec, data, size, fds, nfds);
+}
+
+static void warm(brood_call *call, void *user) {
+    if (!user) { brood_later(call, -1, warm, b); return; }
+    brood_stop(call);
+    brood_ready(brood_worker(call));
+}
+
+/* A handler that waited is the one that finds the worker ready. */
+static void test_ready(void) {
+    begin();
+    assert(!brood_command(b, "warm", "", warm, NULL) && !brood_command(b, "words", "", words, NULL));
+    assert(!brood_start(b));
+    put(BROOD__HELLO, 0, 0, BROOD_JSON, "", "{}", 2);
+    take(BROOD__HELLO, 0);
+    put(BROOD__CALL, 1, 0, 0, "warm", "", 0);
+    put(BROOD__CALL, 3, 0, 0, "warm", "", 0);
+    put(BROOD__CANCEL, 1, 0, 0, "", "", 0);
+    put(BROOD__CANCEL, 3, 0, 0, "", "", 0);
+    take(BROOD__READY, 0);
+    take(BROOD__ERROR, 1);
+    take(BROOD__ERROR, 3);
+    put(BROOD__CALL, 5, 0, 0, "words", "", 0);
+    take(BROOD__RESULT, 5);
+    end_();
+    begin(); /* before the start: behind HELLO, and a loop that polls first is told to step */
+    brood_ready(b);
+    assert(!brood_start(b) && take(BROOD__HELLO, 0).size);
+    take(BROOD__READY, 0);
+    end_();
+    begin();
+    assert(!brood_start(b));
+    brood_ready(b);
+    assert(brood_events(b) & POLLOUT);
+    take(BROOD__HELLO, 0);
+    take(BROOD__READY, 0);
+    end_();
+}
+
+/* The peer reads nothing, and the lane is full. */
+static void fill_lane(void) {
+    while (!b->ended) brood__push(b, BROOD__PONG, 0, 0, 0, NULL, NULL, 0);
+}
+
+static void end_fills(void *user, const char *code, int codec, const unsigned char *data, size_t size, const int *fds, int nfds) {
+    size_t i;
+    int extra;
+    assert(!code && nfds == 1 && size == 2000);
+    fill_lane();
+    for (i = 0; i < size; i++) assert(data[i] == 'x');
+    assert(fcntl(fds[0], F_GETFD) >= 0); /* it is ours, and so is whatever gets its number after this */
+    close(fds[0]);
+    extra = fcntl(0, F_DUPFD, fds[0]);
+    assert(extra == fds[0]);
+    *(int *)user = extra;
+    (void)codec;
+}
+
+static void put_bytes(const unsigned char *p, size_t n, int fd) {
+    struct msghdr m;
+    struct iovec v;
+    union { struct cmsghdr align; char bytes[CMSG_SPACE(sizeof(int))]; } control;
+    memset(&m, 0, sizeof m);
+    v.iov_base = (void *)p;
+    v.iov_len = n;
+    m.msg_iov = &v;
+    m.msg_iovlen = 1;
+    if (fd >= 0) {
+        struct cmsghdr *c;
+        memset(&control, 0, sizeof control);
+        m.msg_control = control.bytes;
+        m.msg_controllen = sizeof control.bytes;
+        c = CMSG_FIRSTHDR(&m);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    }
+    assert(sendmsg(peer, &m, 0) == (ssize_t)n);
+}
+
+/* The connection ends while an answer of several frames, with a descriptor, is being delivered. */
+static void test_end_within(void) {
+    unsigned char frame[BROOD__HEADER + 1000];
+    int kept = -1;
+    begin();
+    assert(!brood_limits(b, 0, 0, 1));
+    greet("{}");
+    assert(brood_ask(b, "x", 0, "", 0, -1, NULL, end_fills, &kept) == 2);
+    take(BROOD__CALL, 2);
+    memset(frame, 'x', sizeof frame);
+    brood__header(frame, BROOD__RESULT, BROOD__MORE, 1000, 2, 0, 0, 1, 0);
+    put_bytes(frame, sizeof frame, 0);
+    brood__header(frame, BROOD__RESULT, 0, 1000, 2, 0, 0, 0, 0);
+    put_bytes(frame, sizeof frame, -1);
+    while (brood_step(b)) {}
+    assert(!strncmp(brood_error(b), "rule unread", 11));
+    assert(kept >= 0 && fcntl(kept, F_GETFD) >= 0);
+    close(kept);
+    close(peer);
+    brood_free(b);
+}
+
+/* Descriptors that no frame has claimed by the end of what they came with are nobody's. */
+static void test_late_claim(void) {
+    unsigned char frames[2 * BROOD__HEADER + 1];
+    begin();
+    assert(!brood_limits(b, 0, 0, 1) && !brood_command(b, "a", "", never, NULL));
+    greet("{}");
+    brood__header(frames, BROOD__PING, 0, 0, 0, 1, 0, 0, 0);
+    brood__header(frames + BROOD__HEADER, BROOD__CALL, 0, 1, 1, 0, 1, 1, 0);
+    frames[2 * BROOD__HEADER] = 'a';
+    put_bytes(frames, BROOD__HEADER / 2, 0); /* with half a PING, which declares none */
+    assert(brood_step(b));
+    put_bytes(frames + BROOD__HEADER / 2, sizeof frames - BROOD__HEADER / 2, -1);
+    assert(!brood_step(b) && !strncmp(brood_error(b), "rule fds", 8));
+    end_();
+}
+
+/* CANCEL follows the last frame of its call; one of which nothing was given out is withdrawn. */
+static void test_unask(void) {
+    static unsigned char big[1 << 20];
+    brood__frame f;
+    uint32_t id, other;
+    int n;
+    begin();
+    greet("{}");
+    settle();
+    told = 0;
+    id = brood_ask(b, "seen", 0, "", 0, -1, NULL, end_told, NULL);
+    take(BROOD__CALL, id);
+    brood_unask(b, id);
+    brood_unask(b, id);
+    take(BROOD__CANCEL, id);
+    put(BROOD__RESULT, id, 0, 0, "", "done", 4);
+    settle();
+    assert(told == 1 && !strncmp(answer, "canceled", 8));
+    brood_unask(b, id); /* it is over */
+    id = brood_ask(b, "unseen", 0, "", 0, -1, NULL, end_told, NULL);
+    other = brood_ask(b, "other", 0, "", 0, -1, NULL, end_told, NULL);
+    brood_unask(b, other);
+    other = brood_ask(b, "other", 0, "", 0, -1, NULL, end_told, NULL);
+    assert(told == 1 && brood_timeout(b) == 0); /* not from within, but soon */
+    assert(brood_step(b) && told == 2 && !strcmp(answer, "canceled 2 given up before it was sent"));
+    take(BROOD__CALL, id);
+    take(BROOD__CALL, other);
+    brood_unask(b, id);
+    take(BROOD__CANCEL, id);
+    put(BROOD__ERROR, id, 0, 0, "canceled", "", 0);
+    put(BROOD__RESULT, other, 0, 0, "", "", 0);
+    settle();
+    assert(told == 4);
+
+    id = brood_ask(b, "big", 0, big, sizeof big, -1, NULL, end_told, NULL); /* more than the socket takes at once */
+    other = brood_ask(b, "small", 0, "", 0, -1, NULL, end_told, NULL);
+    for (n = 0; n < 100 && !(b->longs.first && b->longs.first->sent); n++) brood_step(b);
+    assert(b->longs.first && b->longs.first->sent && b->longs.first->sent < sizeof big);
+    brood_unask(b, id);
+    take(BROOD__CALL, other); /* the urgent lane is ahead of this: a CANCEL there would be seen now */
+    do {
+        f = take(BROOD__CALL, id);
+    } while (f.flags & BROOD__MORE);
+    take(BROOD__CANCEL, id);
+    put(BROOD__ERROR, id, 0, 0, "canceled", "", 0);
+    put(BROOD__RESULT, other, 0, 0, "", "", 0);
+    settle();
+    assert(told == 6);
+
+    id = brood_ask(b, "never", 0, "", 0, -1, NULL, end_told, NULL);
+    brood_unask(b, id);
+    fill_lane(); /* the end of the connection does not change what it came to */
+    assert(told == 7 && !strncmp(answer, "canceled", 8));
+    end_();
+
+    begin(); /* an answer to a call that is still waiting */
+    greet("{}");
+    settle();
+    id = brood_ask(b, "early", 0, "", 0, -1, NULL, end_told, NULL);
+    put(BROOD__RESULT, id, 0, 0, "", "", 0);
+    brood_step(b);
+    assert(!strncmp(brood_error(b), "rule answer", 11) && told == 8 && !strncmp(answer, "lost", 4));
+    end_();
+}
+
+static void ask_again(void *user, const char *code, int codec, const unsigned char *data, size_t size, const int *fds, int nfds) {
+    assert(!strcmp(code, "timeout"));
+    brood_ask(b, "again", 0, "", 0, 0, NULL, ask_again, user);
+    (*(int *)user)++;
+    (void)codec; (void)data; (void)size; (void)fds; (void)nfds;
+}
+
+/* brood_ask takes what brood_time_left says. */
+static void test_ask_time(void) {
+    uint32_t id;
+    int again = 0;
+    begin();
+    greet("{}");
+    settle();
+    told = 0;
+    id = brood_ask(b, "endless", 0, "", 0, -1, NULL, end_told, NULL);
+    assert(take(BROOD__CALL, id).arg == 0 && brood_timeout(b) == -1);
+    put(BROOD__RESULT, id, 0, 0, "", "", 0);
+    settle();
+    assert(told == 1);
+    id = brood_ask(b, "over", 0, "", 0, 0, NULL, end_told, NULL);
+    assert(id && told == 1 && brood_timeout(b) == 0);
+    assert(brood_step(b) && told == 2 && !strcmp(answer, "timeout 2 given up before it was sent"));
+    settle(); /* nothing of it came */
+    id = brood_ask(b, "long", 0, "", 0, INT64_MAX, NULL, end_told, NULL);
+    assert(take(BROOD__CALL, id).arg == 0xFFFFFFFF);
+    put(BROOD__RESULT, id, 0, 0, "", "", 0);
+    settle();
+    id = brood_ask(b, "longer", 0, "", 0, (int64_t)1 << 32, NULL, end_told, NULL);
+    assert(take(BROOD__CALL, id).arg == 0xFFFFFFFF);
+    put(BROOD__RESULT, id, 0, 0, "", "", 0);
+    settle();
+    assert(told == 4 && !strncmp(answer, "ok", 2));
+    assert(brood_ask(b, "over", 0, "", 0, 0, NULL, ask_again, &again));
+    settle(); /* whoever asks again and again has no more than its turn, and nothing is sent */
+    assert(again > 0);
+    brood_free(b);
+    close(peer);
+}
+
+/* Read whatever waits, without a look at it. */
+static void discard(void) {
+    while (brood__pending(b)) {
+        brood_step(b);
+        while (recv(peer, in, sizeof in, MSG_DONTWAIT) > 0) {}
+    }
+}
+
+/* What it has to say itself, and the peer does not read, is bounded. */
+static void test_own_words(void) {
+    int events, again, i;
+    char text[200];
+    begin();
+    greet("{}");
+    settle();
+    for (events = 0; events < 20000 && brood_event(b, "log", 0, "", 0); events++) {}
+    assert(events == BROOD__LANE / (BROOD__HEADER + 3));
+    discard();
+    memset(text, 'x', sizeof text);
+    assert(brood_event(b, "log", 0, text, sizeof text));
+    take(BROOD__EVENT, 0);
+    for (again = 0; again < 20000 && brood_event(b, "log", 0, "", 0); again++) {}
+    assert(again == events); /* there is room again, as much as there was */
+    discard();
+    for (i = 0; i < 10000; i++) assert(brood_retire(b, "memory", "more of it than there is"));
+    take(BROOD__RETIRE, 0);
+    settle(); /* there was one */
+    end_();
+}
+
+/* What a forked child does with its copy is no affair of the parent's. */
+static void test_fork(void) {
+    int status;
+    pid_t child;
+    begin();
+    assert(!brood_command(b, "never", "", never, NULL));
+    greet("{}");
+    put(BROOD__CALL, 1, 0, 0, "never", "", 0);
+    settle();
+    child = fork();
+    assert(child >= 0);
+    if (!child) { brood_free(b); _exit(0); }
+    assert(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    settle();
+    end_();
 }
 
 static void test_attach(void) {
@@ -248,6 +531,13 @@ int main(int argc, char **argv) {
         test_register();
         test_calls();
         test_asks();
+        test_ready();
+        test_end_within();
+        test_late_claim();
+        test_unask();
+        test_ask_time();
+        test_own_words();
+        test_fork();
         test_attach();
         puts("done");
         return 0;
