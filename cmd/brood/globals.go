@@ -64,8 +64,7 @@ func (g *globals) dialWith(limit func(context.Context, time.Duration) (context.C
 	return c, ctx, cancel, nil
 }
 
-// dialWait is dialLimit for --wait; of 0 there is no deadline, and the supervisor
-// answers at once.
+// dialWait is dialLimit for --wait; of 0 the supervisor answers at once.
 func (g *globals) dialWait(wait time.Duration) (*client.Client, context.Context, context.CancelFunc, error) {
 	switch {
 	case wait < 0:
@@ -73,8 +72,9 @@ func (g *globals) dialWait(wait time.Duration) (*client.Client, context.Context,
 	case wait > 0:
 		return g.dialLimit(wait)
 	}
-	c, err := g.client()
-	return c, context.Background(), func() {}, err
+	return g.dialWith(func(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+		return context.WithTimeout(client.NoWait(ctx), limit)
+	}, answerTime)
 }
 
 func waitFlag(cmd *cobra.Command, wait *time.Duration, until string) {

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -39,5 +41,23 @@ func TestLateAnswer(t *testing.T) {
 			t.Errorf("%s: %v", line, r)
 		}
 		wantIn(t, line, r.stderr, "this is how far it is")
+	}
+}
+
+// TestOrderWithoutAnswer: a supervisor that is held up is not waited for for ever,
+// not with --wait 0 either, and whoever gives up is told that the order stands.
+func TestOrderWithoutAnswer(t *testing.T) {
+	s := serve(t, "-n", "1", "--name", "web", "--log-level", "error", "--", "echo-worker")
+	s.cmd.Process.Signal(syscall.SIGSTOP)
+	defer s.cmd.Process.Signal(syscall.SIGCONT)
+	r := shell(t, s.socket, "brood stop --wait 0 web & brood shutdown --wait 100ms; echo $?; wait $!; echo $?")
+	if r.stdout != "7\n7\n" || strings.Count(r.stderr, " in time; the order may still be carried out") != 2 {
+		t.Error(r)
+	}
+	s.cmd.Process.Signal(syscall.SIGCONT)
+	select {
+	case <-s.ended: // it is carried out
+	case <-time.After(60 * time.Second):
+		t.Error("the supervisor has gone on and is still there")
 	}
 }

@@ -10,8 +10,8 @@
 //
 // A context's deadline is told to the supervisor where it can act on it: a
 // command is given that time, an order is waited for that long, less a little for
-// the answer to arrive; [WithLimit] gives that a time of its own. An answer is at
-// most 64 MiB; what is streamed has no end of its own, and each of its lines is at
+// the answer to arrive; [WithLimit] gives that a time of its own, [NoWait] has an
+// order not waited for. An answer is at most 64 MiB; what is streamed has no end of its own, and each of its lines is at
 // most 32 MiB.
 package client
 
@@ -155,6 +155,17 @@ func (c *Client) roundTrip(ctx context.Context, method, path string, v any) erro
 	return nil
 }
 
+// order is roundTrip for what changes something. No answer is no sign that nothing is
+// changed: a supervisor that was held up reads what it was sent when it goes on.
+func (c *Client) order(ctx context.Context, path string, v any) error {
+	err := c.roundTrip(ctx, http.MethodPost, path, v)
+	var answered *Error
+	if errors.Is(err, ipc.ErrTimeout) && !errors.As(err, &answered) {
+		return fmt.Errorf("%w; the order may still be carried out: `brood status` shows whether it was", err)
+	}
+	return err
+}
+
 // Status is GET /v1/status.
 func (c *Client) Status(ctx context.Context) (api.Status, error) {
 	var st api.Status
@@ -212,11 +223,11 @@ func (c *Client) Ping(ctx context.Context, target string) (api.Ping, error) {
 }
 
 // Order is POST …/{start,stop,restart}. It waits until ctx ends; without a
-// deadline it does not wait. Results come with the error, too, where a slot
+// deadline, or with [NoWait], it does not wait. Results come with the error, too, where a slot
 // did not come to what was asked.
 func (c *Client) Order(ctx context.Context, verb, target string) ([]api.Result, error) {
 	var r api.Results
-	err := c.roundTrip(ctx, http.MethodPost, targetPath(target)+"/"+verb+timeLeft(ctx, "wait"), &r)
+	err := c.order(ctx, targetPath(target)+"/"+verb+timeLeft(ctx, "wait"), &r)
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Results, err
@@ -227,7 +238,7 @@ func (c *Client) Order(ctx context.Context, verb, target string) ([]api.Result, 
 // Scale is POST /v1/pools/{pool}/scale. It waits as Order does.
 func (c *Client) Scale(ctx context.Context, pool string, n int) ([]api.Result, error) {
 	var r api.Results
-	err := c.roundTrip(ctx, http.MethodPost, targetPath(pool)+"/scale"+timeLeft(ctx, "wait", fmt.Sprintf("workers=%d", n)), &r)
+	err := c.order(ctx, targetPath(pool)+"/scale"+timeLeft(ctx, "wait", fmt.Sprintf("workers=%d", n)), &r)
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Results, err
@@ -240,10 +251,16 @@ func (c *Client) Scale(ctx context.Context, pool string, n int) ([]api.Result, e
 func (c *Client) Reload(ctx context.Context, dryRun bool) ([]api.Change, error) {
 	query := []string{fmt.Sprintf("dry_run=%t", dryRun)}
 	if _, limited := ctx.Deadline(); !limited {
-		query = append(query, "wait=0s") // else it would be the API's hour
+		ctx = NoWait(ctx) // else it would be the API's hour
 	}
 	var r api.Reload
-	err := c.roundTrip(ctx, http.MethodPost, "/v1/reload"+timeLeft(ctx, "wait", query...), &r)
+	path := "/v1/reload" + timeLeft(ctx, "wait", query...)
+	var err error
+	if dryRun { // nothing is carried out
+		err = c.roundTrip(ctx, http.MethodPost, path, &r)
+	} else {
+		err = c.order(ctx, path, &r)
+	}
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Changes, err
@@ -257,13 +274,13 @@ func (c *Client) Reload(ctx context.Context, dryRun bool) ([]api.Change, error) 
 // has changed.
 func (c *Client) Upgrade(ctx context.Context) (api.Upgrade, error) {
 	var u api.Upgrade
-	return u, c.roundTrip(ctx, http.MethodPost, "/v1/upgrade"+timeLeft(ctx, "wait"), &u)
+	return u, c.order(ctx, "/v1/upgrade"+timeLeft(ctx, "wait"), &u)
 }
 
 // Shutdown is POST /v1/shutdown. It waits as Order does.
 func (c *Client) Shutdown(ctx context.Context) error {
 	var r api.Results
-	return c.roundTrip(ctx, http.MethodPost, "/v1/shutdown"+timeLeft(ctx, "wait"), &r)
+	return c.order(ctx, "/v1/shutdown"+timeLeft(ctx, "wait"), &r)
 }
 
 // Reply is a worker's answer to a command.

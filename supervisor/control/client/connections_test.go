@@ -165,3 +165,60 @@ func TestAnswerBeforeTheEnd(t *testing.T) {
 		t.Errorf("%v, want it to be too large", err)
 	}
 }
+
+// TestOrderUnanswered: an order without an answer may still be carried out, and the
+// error says so; what changes nothing has nothing of the kind to say.
+func TestOrderUnanswered(t *testing.T) {
+	over := make(chan struct{})
+	c, _ := listen(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-over:
+		case <-r.Context().Done():
+		}
+	})
+	defer close(over)
+	for name, tt := range map[string]struct {
+		stands bool
+		ask    func(context.Context) error
+	}{
+		"restart":  {true, func(ctx context.Context) error { _, err := c.Order(ctx, "restart", "web"); return err }},
+		"scale":    {true, func(ctx context.Context) error { _, err := c.Scale(ctx, "web", 2); return err }},
+		"reload":   {true, func(ctx context.Context) error { _, err := c.Reload(ctx, false); return err }},
+		"upgrade":  {true, func(ctx context.Context) error { _, err := c.Upgrade(ctx); return err }},
+		"shutdown": {true, c.Shutdown},
+		"dry run":  {false, func(ctx context.Context) error { _, err := c.Reload(ctx, true); return err }},
+		"status":   {false, func(ctx context.Context) error { _, err := c.Status(ctx); return err }},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		err := tt.ask(ctx)
+		cancel()
+		if !errors.Is(err, ipc.ErrTimeout) || strings.Contains(err.Error(), "may still be carried out") != tt.stands {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestNoWait: the supervisor is told not to wait, whatever the deadline.
+func TestNoWait(t *testing.T) {
+	asked := make(chan string, 1)
+	c, _ := listen(t, func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.URL.Path + " " + r.FormValue("wait")
+		fmt.Fprint(w, "{}")
+	})
+	ctx, cancel := context.WithTimeout(client.NoWait(t.Context()), time.Minute)
+	defer cancel()
+	for want, give := range map[string]func(context.Context) error{
+		"/v1/pools/web/stop 0s":  func(ctx context.Context) error { _, err := c.Order(ctx, "stop", "web"); return err },
+		"/v1/pools/web/scale 0s": func(ctx context.Context) error { _, err := c.Scale(ctx, "web", 2); return err },
+		"/v1/reload 0s":          func(ctx context.Context) error { _, err := c.Reload(ctx, false); return err },
+		"/v1/shutdown 0s":        c.Shutdown,
+	} {
+		if err := give(ctx); err != nil {
+			t.Errorf("%s: %v", want, err)
+			continue
+		}
+		if got := <-asked; got != want {
+			t.Errorf("asked %q, want %q", got, want)
+		}
+	}
+}

@@ -19,7 +19,7 @@ const (
 	answerGrace = 3 * time.Second
 )
 
-// limitKey is for a time.Time in a context.
+// limitKey is for a time.Time in a context; the zero one says not to wait.
 type limitKey struct{}
 
 // WithLimit is a context with which the supervisor is told to give up after limit.
@@ -30,14 +30,23 @@ func WithLimit(ctx context.Context, limit time.Duration) (context.Context, conte
 	return context.WithDeadline(context.WithValue(ctx, limitKey{}, at), at.Add(answerGrace))
 }
 
+// NoWait is a context with which an order is not waited for: the supervisor is told
+// to answer at once, and ctx's deadline is the answer's alone.
+func NoWait(ctx context.Context) context.Context {
+	return context.WithValue(ctx, limitKey{}, time.Time{})
+}
+
 // timeLeft is a query of the parameters given and, where ctx has a limit or a
 // deadline, that under the name; "" without any.
 func timeLeft(ctx context.Context, name string, more ...string) string {
-	if deadline, ok := ctx.Deadline(); ok {
+	limit, limited := ctx.Value(limitKey{}).(time.Time)
+	if deadline, ok := ctx.Deadline(); limited && limit.IsZero() {
+		more = append(more, name+"=0s")
+	} else if ok {
 		left := time.Until(deadline)
 		left = max(left-answerLead, left/2)
-		if at, ok := ctx.Value(limitKey{}).(time.Time); ok {
-			left = min(left, time.Until(at))
+		if limited {
+			left = min(left, time.Until(limit))
 		}
 		more = append(more, name+"="+max(left, time.Millisecond).Round(time.Millisecond).String())
 	}
