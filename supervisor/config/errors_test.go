@@ -1,8 +1,12 @@
 package config
 
 import (
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
+
+	"example.com/brood/supervisor/internal/listen"
 )
 
 // with makes a file of one pool with these lines in it, the first in line 4.
@@ -182,9 +186,22 @@ func wantErrors(t *testing.T, text string, errs ...string) {
 	}
 }
 
+// TestSocketPathTooLong: the limit is that of package control, which the socket is
+// made by.
 func TestSocketPathTooLong(t *testing.T) {
-	_, err := Parse("b.yaml", []byte(smallest+"\ncontrol: {listen: {path: /"+strings.Repeat("x", 200)+"}}"))
-	if want := "b.yaml:2:26: control.listen.path: is 201 bytes long, a socket's path may have "; err == nil || !strings.HasPrefix(err.Error(), want) {
+	parse := func(n int) error {
+		_, err := Parse("b.yaml", []byte(smallest+"\ncontrol: {listen: {path: /"+strings.Repeat("x", n-1)+"}}"))
+		return err
+	}
+	most := listen.MaxControlPath
+	if runtime.GOOS == "linux" && most != 101 { // docs/config.md says so
+		t.Errorf("a path may have %d bytes", most)
+	}
+	if err := parse(most); err != nil {
+		t.Error(err)
+	}
+	want := fmt.Sprintf("b.yaml:2:26: control.listen.path: is %d bytes long, a socket's path may have %d;", most+1, most)
+	if err := parse(most + 1); err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("got  %v\nwant %s…", err, want)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"example.com/brood/supervisor/internal/listen"
 )
 
 // kind is what a key takes: how its value is read, and what the JSON Schema
@@ -270,9 +270,9 @@ var text = kind[string]{read: func(n node) (string, bool) {
 	return text, ok
 }, schema: func() object { return object{"type": []string{"string", "integer"}, "minLength": 1} }}
 
-// socketPath is a path short enough for an address; see unix(7).
+// socketPath is a path short enough for a control socket.
 var socketPath = kind[string]{read: func(n node) (string, bool) {
-	const most = len(unix.RawSockaddrUnix{}.Path) - 1
+	const most = listen.MaxControlPath
 	path, ok := text.read(n)
 	switch {
 	case !ok:

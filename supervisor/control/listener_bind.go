@@ -11,14 +11,14 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	spec "example.com/brood/supervisor/internal/listen"
 )
 
-// tempLen is how much longer a socket's temporary name is than its own.
-const tempLen = len("." + "." + "ABCD")
-
-// maxPath is how long the path of a socket may be: sockaddr_un (unix(7)) has to
-// hold the temporary one and a NUL.
-const maxPath = len(unix.RawSockaddrUnix{}.Path) - 1 - tempLen
+const (
+	tempLen = spec.ControlTemp    // how much longer a socket's temporary name is than its own
+	maxPath = spec.MaxControlPath // how long the path of a socket may be
+)
 
 // backlog is how many clients may wait to be accepted. The system makes less of it
 // where it allows no more (listen(2), /proc/sys/net/core/somaxconn).

@@ -31,9 +31,16 @@ type Spec struct {
 	Group string      // name or number. Empty: as the directory gives it
 }
 
-// maxPath is how long the path of a socket may be: sockaddr_un (unix(7)) has to
+// MaxPath is how long the path of a socket may be: sockaddr_un (unix(7)) has to
 // hold it and a NUL.
-const maxPath = len(unix.RawSockaddrUnix{}.Path) - 1
+const MaxPath = len(unix.RawSockaddrUnix{}.Path) - 1
+
+// MaxControlPath is the same for a control socket, which is made under a temporary
+// name that is ControlTemp longer (package control).
+const (
+	ControlTemp    = len("." + "." + "ABCD")
+	MaxControlPath = MaxPath - ControlTemp
+)
 
 // defaultMode lets in the owner and the group, which is nobody but the
 // supervisor's own unless they are named.
@@ -138,8 +145,8 @@ func parsePath(where string) (string, error) {
 	case strings.ContainsRune(path, 0):
 		return "", errors.New("the path has a NUL in it")
 	}
-	if path = filepath.Clean(path); len(path) > maxPath {
-		return "", fmt.Errorf("the path has %d bytes and the system takes %d (unix(7)); choose a shorter one", len(path), maxPath)
+	if path = filepath.Clean(path); len(path) > MaxPath {
+		return "", fmt.Errorf("the path has %d bytes and the system takes %d (unix(7)); choose a shorter one", len(path), MaxPath)
 	}
 	return path, nil
 }
