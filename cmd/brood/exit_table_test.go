@@ -124,6 +124,8 @@ func TestErrorsAsJSON(t *testing.T) {
 		{exitNoSupervisor, "brood --socket /no/such/socket status -o json", "", `"code":"no_supervisor","exit":4`},
 		{exitUsage, "brood events -o json --since=-1", "", `"code":"bad_request","exit":2`},
 		{exitUsage, "brood status -o json --no-such-flag", "", `"exit":2`},
+		{exitUsage, "brood status --no-such-flag -o json", "", `"code":"bad_request","exit":2`},
+		{exitUsage, "brood logs -n x --output=json", "", `"code":"bad_request","exit":2`},
 		{exitTimeout, "brood send -o json --timeout 300ms web/1 sleep 1h", "", `"code":"timeout"`},
 		{healthCritical, "brood --socket /no/such/socket health -o json", `{"health":"critical"`, ""},
 		{healthUnknown, "brood health -o json nosuch", `{"health":"unknown"`, ""},

@@ -84,6 +84,8 @@ func TestLineCommands(t *testing.T) {
 		{"help resart", `^error: not_found: .*did you mean restart\?\n$`},
 		{"resart web", `^error: not_found: there is no command "resart"; did you mean restart\?\n$`},
 		{"show wokers", `^error: not_found: .*did you mean show workers\?\n$`},
+		{"show", `^error: bad_request: show what\? write: show pools, or show workers \[TARGET\], or show worker TARGET\n$`},
+		{"timeout", `^error: bad_request: timeout goes before a command`},
 		{"xyzzy", `^error: not_found: .*; help lists them`},
 		{"restart", `^error: bad_request: write: restart TARGET`},
 		{"scale web none", `^error: bad_request: .*1 or more`},
@@ -94,6 +96,7 @@ func TestLineCommands(t *testing.T) {
 		// What is not waited for may be done by the time of the answer, and of the next line.
 		{"restart web/2", `^web/2#[23] (accepted: \w+(, pid \d+)? \(.+\)|done: ready, pid \d+)\n$`},
 		{"start web/2 wait", `^web/2#[23] (done: ready, pid \d+|unchanged: ready, pid \d+ \(it is up\))\n$`},
+		{"events web/1", ` web/1#1 exit code 0 after [^\n]+\n\d+ [^\n]* web/1#1 state stopped`},
 		{"scale web 3 wait", `^(.*\n)*web/3#1 done: ready, pid \d+\n$`},
 		{"restart web wait never", `^error: bad_request: wait never`},
 		{`status; echo \q`, `^error: bad_request: there is no escape`},

@@ -26,6 +26,7 @@ func brood(args []string) int {
 		help.Args = noTopic
 	}
 	root.SetArgs(args)
+	root.SetFlagErrorFunc(flagError(args))
 	cmd, err := root.ExecuteC()
 	if err == nil {
 		return exitDone
@@ -72,17 +73,15 @@ pool web/*, or all *. @1 is slot 1 of the only pool.`,
 		"/run/brood/control.sock for root, $XDG_RUNTIME_DIR/brood/control.sock for others)")
 	root.PersistentFlags().StringVar(&g.host, "host", "", "another machine's socket: ssh://[user@]box[:port][/path/of/socket] (default $BROOD_HOST)")
 	root.PersistentFlags().StringVar(&g.color, "color", "auto", "auto, always or never; NO_COLOR in the environment means never")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%v; see `%s --help`", err, cmd.CommandPath())
-	})
 	root.AddCommand(
-		runCommand(g), demoCommand(g), demoWorkerCommand(), initCommand(), checkCommand(), conformanceCommand(), workerCommand(),
+		local(runCommand(g)), local(demoCommand(g)), demoWorkerCommand(), local(initCommand()), local(checkCommand()),
+		local(conformanceCommand()), local(workerCommand()),
 		statusCommand(g), topCommand(g), healthCommand(g), pingCommand(g), sendCommand(g), logsCommand(g), eventsCommand(g),
 		orderCommand(g, "start", "Want workers up, and forget why they were given up"),
 		orderCommand(g, "stop", "Want workers down"),
 		orderCommand(g, "restart", "Replace workers, those of a pool one at a time"),
-		scaleCommand(g), reloadCommand(g), upgradeCommand(g), shutdownCommand(g), whoamiCommand(g), versionCommand(g),
-		completionCommand(), stdioCommand(g), manCommand(),
+		scaleCommand(g), reloadCommand(g), upgradeCommand(g), shutdownCommand(g), whoamiCommand(g), local(versionCommand(g)),
+		local(completionCommand()), stdioCommand(g), manCommand(),
 	)
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 	return root

@@ -102,7 +102,7 @@ func printResults(w io.Writer, results []api.Result) {
 			line += fmt.Sprintf(", pid %d", r.PID)
 		}
 		if r.Text != "" {
-			line += " (" + printable(r.Text) + ")"
+			line += " (" + printable(strings.TrimPrefix(r.Text, r.State+": ")) + ")" // the state stands before it
 		}
 		fmt.Fprintln(w, line)
 		for _, text := range r.Stderr {

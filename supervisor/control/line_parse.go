@@ -57,7 +57,9 @@ func readCommand(words []string) (c lineCommand, err error) {
 		switch {
 		case words[0] == "json":
 			c.JSON = true
-		case words[0] == "timeout" && len(words) > 1:
+		case words[0] == "timeout" && len(words) == 1:
+			return c, failf(api.CodeBadRequest, "timeout goes before a command and takes a duration; write, for instance, timeout 5s @web/2 flush all")
+		case words[0] == "timeout":
 			if c.Timeout, err = time.ParseDuration(words[1]); err != nil || c.Timeout <= 0 || c.Timeout > maxWait {
 				return c, failf(api.CodeBadRequest, "timeout %s: write a duration of at most %v, such as 5s or 250ms", words[1], maxWait)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 
 	"example.com/brood/ipc"
 	"example.com/brood/supervisor"
@@ -293,7 +294,8 @@ func appendEvents(out []byte, e api.Events) []byte {
 		out = append(append(out, ev.Target...), '#')
 		out = strconv.AppendUint(out, ev.Generation, 10)
 		out = append(append(append(out, ' '), ev.Kind...), ' ')
-		out = append(append(out, oneLine(ev.Text)...), '\n')
+		text := strings.TrimPrefix(ev.Text, ev.Kind+" ") // "exit code 1"
+		out = append(append(out, oneLine(text)...), '\n')
 	}
 	return out
 }

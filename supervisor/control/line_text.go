@@ -194,7 +194,7 @@ func appendResults(out []byte, results []api.Result) []byte {
 			out = fmt.Appendf(out, ", pid %d", r.PID)
 		}
 		if r.Text != "" {
-			out = fmt.Appendf(out, " (%s)", oneLine(r.Text))
+			out = fmt.Appendf(out, " (%s)", oneLine(strings.TrimPrefix(r.Text, r.State+": ")))
 		}
 		out = append(out, '\n')
 		for _, text := range r.Stderr {

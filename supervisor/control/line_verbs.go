@@ -108,7 +108,7 @@ func (c *lineConn) find(r *lineRequest) (any, error) {
 // findVerb is the command that words begin with.
 func findVerb(said []string) (*lineVerb, error) {
 	two := strings.Join(said[:min(2, len(said))], " ")
-	var names []string
+	var names, begun []string
 	for i := range lineVerbs {
 		v := &lineVerbs[i]
 		if v.do != nil && (v.name == said[0] || v.name == two) {
@@ -117,6 +117,12 @@ func findVerb(said []string) (*lineVerb, error) {
 		if v.do != nil {
 			names = append(names, v.name)
 		}
+		if strings.HasPrefix(v.name, two+" ") {
+			begun = append(begun, strings.TrimSpace(v.name+" "+v.usage))
+		}
+	}
+	if len(begun) > 0 {
+		return nil, failf(api.CodeBadRequest, "%s what? write: %s", two, strings.Join(begun, ", or "))
 	}
 	hint := "; help lists them, and @web/2 in front sends a command to a worker"
 	for _, name := range []string{two, said[0]} {
