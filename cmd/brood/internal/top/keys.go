@@ -1,6 +1,8 @@
 package top
 
 import (
+	"time"
+
 	tea "charm.land/bubbletea/v2"
 )
 
@@ -23,6 +25,9 @@ func (m *model) key(k tea.KeyPressMsg) tea.Cmd {
 	name := k.String()
 	if name == "ctrl+c" {
 		return m.quit()
+	}
+	if !m.saidAt.IsZero() {
+		m.said = ""
 	}
 	switch {
 	case m.ask != nil:
@@ -74,10 +79,10 @@ func (m *model) answer(name string) tea.Cmd {
 	q := m.ask
 	m.ask = nil
 	if name == "y" || name == "Y" || name == "enter" {
-		m.said, m.saidBad = q.text[:len(q.text)-1]+" …", false
+		m.said, m.saidBad, m.saidAt = q.text[:len(q.text)-1]+" …", false, time.Time{}
 		return q.do
 	}
-	m.said, m.saidBad = "left as it is", false
+	m.say("left as it is", false)
 	return nil
 }
 

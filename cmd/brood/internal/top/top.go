@@ -47,6 +47,7 @@ func Run(ctx context.Context, c Config) error {
 const (
 	lookTime  = 3 * time.Second  // the supervisor to say its status
 	orderTime = 60 * time.Second // workers to come to what was asked
+	saidTime  = 5 * time.Second  // people to read that it is done
 )
 
 // What is drawn on a smaller screen is as if it were so large; the rest is cut.
@@ -96,8 +97,9 @@ type model struct {
 	typing   bool // the filter
 	help     bool
 	ask      *question
-	said     string // what became of the last order
+	said     string // what became of the last order; empty: a key was pressed since
 	saidBad  bool
+	saidAt   time.Time // zero: the order is under way
 
 	tail *tail // of the log pane; nil: there is none
 }
@@ -135,9 +137,10 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.take(msg)
 		return m, m.later()
 	case doneMsg:
-		m.said, m.saidBad = msg.what+": done", msg.err != nil
 		if msg.err != nil {
-			m.said = msg.what + ": " + msg.err.Error()
+			m.say(msg.what+": "+msg.err.Error(), true)
+		} else {
+			m.say(msg.what+": done", false)
 		}
 		return m, nil
 	case logMsg:
@@ -146,6 +149,15 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.key(msg)
 	}
 	return m, nil
+}
+
+// say puts text into the place of the keys, for a while.
+func (m *model) say(text string, bad bool) { m.said, m.saidBad, m.saidAt = text, bad, time.Now() }
+
+// saying reports whether the place is still taken: what is bad stays until a key is
+// pressed.
+func (m *model) saying() bool {
+	return m.said != "" && (m.saidAt.IsZero() || m.saidBad || time.Since(m.saidAt) < saidTime)
 }
 
 // take learns a status.

@@ -164,10 +164,40 @@ func TestScreen(t *testing.T) {
 	if strings.Contains(screen(m), "trying again") {
 		t.Errorf("one that is back:\n%s", screen(m))
 	}
-	press(m, "r", "y")
-	if !strings.Contains(screen(m), "restart web/4: done") {
-		t.Errorf("what became of an order:\n%s", screen(m))
+}
+
+// TestSaid: what became of an order gives way to the keys, of which the last two are
+// those that whoever knows no other needs.
+func TestSaid(t *testing.T) {
+	f := &fake{}
+	m := view(t, f)
+	said := func(want string, keys bool) {
+		t.Helper()
+		if text := m.foot(); strings.Contains(text, want) == keys || strings.HasSuffix(text, "? help  q quit") != keys {
+			t.Errorf("got %q, want %q: %v", text, want, !keys)
+		}
 	}
+	press(m, "r", "y")
+	said("restart web/1: done", false)
+	press(m, "j")
+	said("restart web/1: done", true)
+	press(m, "r", "y")
+	m.saidAt = m.saidAt.Add(-saidTime)
+	said("restart web/2: done", true)
+	press(m, "r", "n")
+	said("left as it is", false)
+
+	f.err = errors.New("no supervisor: it is away")
+	press(m, "r", "y")
+	m.saidAt = m.saidAt.Add(-saidTime)
+	said("it is away", false)
+	press(m, "k")
+	said("it is away", true)
+
+	press(m, "r")
+	m.Update(tea.KeyPressMsg{Text: "y", Code: 'y'}) // it is under way
+	press(m, "j")
+	said("restart web/1 …", false)
 }
 
 // TestAlarm: what is critical stands out.

@@ -245,7 +245,7 @@ func (m *model) foot() string {
 	if m.filter != "" {
 		text = "only " + term.Printable(m.filter) + "  Esc all  " + text
 	}
-	if m.said != "" {
+	if m.saying() {
 		style := term.Green
 		if m.saidBad {
 			style = term.Alarm
