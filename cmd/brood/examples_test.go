@@ -46,7 +46,7 @@ func TestExamples(t *testing.T) {
 	})
 	t.Run("plain", func(t *testing.T) {
 		s := serve(t, "-n", "2", "--name", "beat", "--", filepath.Join(root, "examples/plain/beat.sh"))
-		wantIn(t, "output", s.log.String(), "beat/2 | beat 1 from beat/2")
+		until(t, "it beats", func() bool { return strings.Contains(s.log.String(), "beat/2 | beat 1 from beat/2") })
 		r := shell(t, s.socket, "brood send beat/1 anything")
 		if r.code != exitNotFound {
 			t.Error(r)

@@ -35,7 +35,7 @@ func TestExitCodes(t *testing.T) {
 		{"brood send web/0x1 echo", exitUsage, "no number of a slot"},
 		{"brood send wbe echo", exitNotFound, "the pools are web"},
 		{"brood send web/1 nosuch", exitNotFound, "it has echo, sleep, fail, pid, stats"},
-		{"brood send 'web/1#99' echo", exitNotFound, "web/1#1 is there"},
+		{"brood send 'web/1#99' echo", exitNotFound, "has not been there yet, web/1#1 is"},
 		{"brood status web/9", exitNotFound, "slots 1 to 2"},
 		{"brood send --timeout 300ms web/1 sleep 1h", exitTimeout, "web/1#1: sleep: timeout: "},
 		{"brood send 'web/*' echo x", exitDown, "web/1#1: x"},
@@ -150,6 +150,7 @@ func TestHangupChangesNothing(t *testing.T) {
 // TestOutputIsPrefixed: what workers print comes out behind their slot's name.
 func TestOutputIsPrefixed(t *testing.T) {
 	s := serve(t, "-n", "1", "--name", "web", "--", "sh", "-c", "echo to stdout; echo to stderr >&2; exec sleep 1000")
-	wantIn(t, "stdout", s.log.String(), "web/1 | to stdout\n")
-	wantIn(t, "stderr", s.log.String(), "web/1 | to stderr\n")
+	for _, line := range []string{"web/1 | to stdout\n", "web/1 | to stderr\n"} {
+		until(t, "the log has "+line, func() bool { return strings.Contains(s.log.String(), line) })
+	}
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -40,17 +42,18 @@ func flagError(args []string) func(*cobra.Command, error) error {
 				hint = "did you mean --" + near + "?"
 			}
 		case errors.As(err, &value):
-			err = valueError(value)
+			err = valueError(value, args)
 		}
 		return usagef("%v; %s", err, hint)
 	}
 }
 
 // valueError is err in the words of the other errors of flags.
-func valueError(err *pflag.InvalidValueError) error {
+func valueError(err *pflag.InvalidValueError, args []string) error {
 	flag := "--" + err.GetFlag().Name
-	if err.GetFlag().Shorthand != "" {
-		flag = "-" + err.GetFlag().Shorthand
+	short := "-" + err.GetFlag().Shorthand
+	if len(short) > 1 && slices.ContainsFunc(args, func(arg string) bool { return strings.HasPrefix(arg, short) }) {
+		flag = short
 	}
 	switch err.GetFlag().Value.Type() {
 	case "int", "int64":

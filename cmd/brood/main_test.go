@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"example.com/brood/supervisor/control/client"
 )
 
 // The tests run real processes. This binary is brood when it is started under
@@ -118,7 +120,32 @@ func serve(t testing.TB, args ...string) *server {
 	t.Helper()
 	s := serveOn(t, filepath.Join(socketDir(t), "control.sock"), args...)
 	s.awaitHealthy()
+	if args[len(args)-1] == "echo-worker" {
+		s.awaitHello()
+	}
 	return s
+}
+
+// awaitHello waits until all workers speak: one that takes more than a second to is
+// ready before.
+func (s *server) awaitHello() {
+	s.t.Helper()
+	c := client.New(s.socket)
+	defer c.Close()
+	until(s.t, "all workers are ready and have said HELLO", func() bool {
+		st, err := c.Status(s.t.Context())
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, p := range st.Pools {
+			for _, w := range p.Slots {
+				if w.SDK == "" || !w.Ready {
+					return false
+				}
+			}
+		}
+		return true
+	})
 }
 
 func serveOn(t testing.TB, socket string, args ...string) *server {

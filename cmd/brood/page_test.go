@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -321,9 +322,9 @@ func TestForgedRequests(t *testing.T) {
 	url := behindNginx(t, dir+"/ops.sock")
 	host := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/ops/brood/")
 	for _, tt := range []struct{ args, want string }{
-		{"-X POST " + url + "v1/workers/web/1/restart", "202"},
-		{"-X POST -H 'Sec-Fetch-Site: same-origin' " + url + "v1/workers/web/1/restart", "202"},
-		{"-X POST -H 'Origin: http://" + host + "' " + url + "v1/workers/web/1/restart", "202"},
+		{"-X POST " + url + "v1/workers/web/1/restart", "20[02]"}, // it may be done by the time of the answer
+		{"-X POST -H 'Sec-Fetch-Site: same-origin' " + url + "v1/workers/web/1/restart", "20[02]"},
+		{"-X POST -H 'Origin: http://" + host + "' " + url + "v1/workers/web/1/restart", "20[02]"},
 		{"-X POST -H 'Sec-Fetch-Site: cross-site' " + url + "v1/workers/web/1/restart", "403"},
 		{"-X POST -H 'Sec-Fetch-Site: same-site' " + url + "v1/workers/web/1/restart", "403"},
 		{"-X POST -H 'Origin: http://evil.example' " + url + "v1/workers/web/1/restart", "403"},
@@ -335,7 +336,7 @@ func TestForgedRequests(t *testing.T) {
 		{"-H 'Accept-Language: en' " + url + "echo", "403"},
 	} {
 		r := shell(t, s.socket, "curl -s -o /dev/null -w '%{http_code}' "+tt.args)
-		if r.stdout != tt.want {
+		if !regexp.MustCompile("^" + tt.want + "$").MatchString(r.stdout) {
 			t.Errorf("curl %s: %s, want %s", tt.args, r.stdout, tt.want)
 		}
 	}

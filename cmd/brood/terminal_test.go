@@ -170,7 +170,8 @@ func TestSendOnTerminal(t *testing.T) {
 func TestStatusOnTerminal(t *testing.T) {
 	need(t, "tmux")
 	s := serve(t, "-n", "2", "--name", "web", "--log-level", "error", "--", "echo-worker")
-	if r := shell(t, s.socket, `kill -9 $(brood send web/1 pid); brood health --wait 20s`); r.code != 0 {
+	killed := `kill -9 $(brood send web/1 pid); until brood status web/1 -o json | grep -q '"generation":2'; do :; done; brood health --wait 20s`
+	if r := shell(t, s.socket, killed); r.code != 0 {
 		t.Fatal(r)
 	}
 	for _, width := range []int{60, 80, 132} {
