@@ -61,7 +61,8 @@ func TestCommandsGroupEndsWithIt(t *testing.T) {
 [ "$1" = go ] || wait
 echo gone`)
 	s := serve(t, "-n", "1", "--name", "web", "--", filepath.Join(binDir, "brood"), "worker", "--on", "leave="+leaves, "--", "sleep", "1000")
-	for line, code := range map[string]int{"brood send web/1 leave go": 0, "brood send --timeout 300ms web/1 leave stay": exitTimeout} {
+	for line, code := range map[string]int{"brood send web/1 leave go": 0, "brood send --timeout 2s web/1 leave stay": exitTimeout} {
+		os.Remove(pid)
 		if r := shell(t, s.socket, line); r.code != code || code == 0 && r.stdout != "gone\n" {
 			t.Errorf("%s: %v", line, r)
 		}

@@ -97,8 +97,9 @@ while :; do sleep 0.05; done
 func TestWorkerStatus(t *testing.T) {
 	need(t, "sh")
 	for line, want := range map[string]string{"exit 7": "exit code 7 ", "kill -KILL $$": "exit code 137 "} {
-		s := serve(t, "-n", "1", "--name", "web", "--", filepath.Join(binDir, "brood"), "worker", "--on", "end=kill -USR2 $PPID;", "--",
-			script(t, `trap '`+line+`' USR2; while :; do sleep 0.05; done`))
+		up := filepath.Join(t.TempDir(), "up")
+		s := serve(t, "-n", "1", "--name", "web", "--", filepath.Join(binDir, "brood"), "worker", "--ready", "test -e "+up, "--on", "end=kill -USR2 $PPID;", "--",
+			script(t, `trap '`+line+`' USR2; echo >`+up+`; while :; do sleep 0.05; done`))
 		shell(t, s.socket, "brood send web/1 end")
 		if !comes(func() bool { return strings.Contains(s.log.String(), want) }) {
 			t.Fatalf("%s: no %s in\n%s", line, want, s.log)
