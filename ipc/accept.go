@@ -64,12 +64,22 @@ func (c *Conn) acceptHello(f Frame) *breach {
 	if c.heard {
 		return broke("hello", 2, "HELLO comes once")
 	}
-	var h Hello
+	var said struct {
+		Hello
+		Protocol []int `json:"protocol"` // a list of any length, or none
+	}
 	if len(f.Payload) == 0 {
 		return broke("hello", 4, "HELLO carries JSON")
 	}
-	if br := decodeJSON(f, &h); br != nil {
+	if br := decodeJSON(f, &said); br != nil {
 		return br
+	}
+	h := said.Hello
+	if said.Protocol != nil {
+		if len(said.Protocol) != 2 || said.Protocol[1] < Version {
+			return broke("hello", HeaderSize, "it speaks versions %v, want the lowest and the highest, and %d among them", said.Protocol, Version)
+		}
+		h.Protocol = [2]int(said.Protocol)
 	}
 	h = h.withDefaults()
 	if bad := h.check(); bad != "" {

@@ -85,6 +85,44 @@ func TestUnread(t *testing.T) {
 	}
 }
 
+// The CANCELs of this end's own calls are not the peer's fault, however many wait.
+func TestOwnCancelsAreNotUnread(t *testing.T) {
+	c, p := faceNarrow(t, Supervisor, Config{})
+	p.greet(Hello{MaxInflight: maxOpen})
+	const calls = 14000 // their CANCELs are longer than what may wait of answers
+	ctx, cancel := context.WithCancel(within(t))
+	defer cancel()
+	over := make(chan error, calls)
+	for range calls {
+		go func() {
+			_, err := c.Call(ctx, "x", Message{})
+			over <- err
+		}()
+	}
+	frames := func(typ Type) {
+		for range calls {
+			if f := p.next(); f.Type != typ {
+				t.Fatalf("got %v %d, want %v", f.Type, f.ID, typ)
+			}
+		}
+	}
+	frames(TypeCall)
+	cancel()
+	for range calls {
+		wantCode(t, <-over, ErrCanceled, StartedUnknown)
+	}
+	p.write(Frame{Header: Header{Type: TypePing, Arg: 7}})
+	eventually(t, "the ping is answered behind the CANCELs", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.out.asked > 0 && len(c.out.urgent) > maxUrgent || c.err != nil
+	})
+	frames(TypeCancel)
+	if f := p.want(TypePong, 0); f.Arg != 7 {
+		t.Errorf("PONG %d", f.Arg)
+	}
+}
+
 // Answers that nobody reads count towards max_inflight until they are written.
 func TestUnreadAnswersAreBounded(t *testing.T) {
 	var started atomic.Int32

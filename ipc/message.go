@@ -36,7 +36,8 @@ type Message struct {
 	// Files ride along as descriptors, as many as the receiver's HELLO says.
 	// Those of a Call or Send stay the sender's: duplicates are made before it
 	// returns. Those of a handler's answer are closed by the connection. Those
-	// received are the receiver's to close.
+	// received are the receiver's to close. Where the system lets the user have
+	// no more on their way, which is ETOOMANYREFS in unix(7), the connection ends.
 	Files []*os.File
 }
 

@@ -7,6 +7,7 @@ import "sync"
 // outbox is what waits to be written. It is guarded by Conn.mu.
 type outbox struct {
 	urgent  []byte        // encoded frames that go ahead of all messages
+	asked   int           // bytes among them that answer the peer; what was carried here is not counted
 	msgs    queue         // in order; only the first may have been begun
 	events  int           // cost of the EVENTs and RETIREs among msgs
 	data    int           // cost of the DATAs among msgs
@@ -79,12 +80,11 @@ func (q *queue) remove(m *outgoing) {
 	}
 }
 
-// What may wait, in bytes. All but the frames of maxUrgent that answer the
-// peer are of this end's own making; they leave room for the answers, whose
-// want of room is the peer's fault alone.
+// What may wait, in bytes. That answers pile up is the peer's fault alone, so
+// what is of this end's own making does not count towards them.
 const (
-	maxUrgent = 256 << 10     // the urgent lane
-	maxOwn    = maxUrgent / 2 // in it, frames that answer nothing
+	maxUrgent = 256 << 10     // answers in the urgent lane
+	maxOwn    = maxUrgent / 2 // the lane, where a frame that answers nothing joins it
 	maxEvents = 256 << 10     // EVENTs among the messages
 )
 
@@ -100,7 +100,7 @@ func (o *outbox) drop() (fds []int) {
 		fds = append(fds, m.fds...)
 		m.fds = nil
 	}
-	o.urgent, o.msgs, o.events = nil, queue{}, 0
+	o.urgent, o.asked, o.msgs, o.events = nil, 0, queue{}, 0
 	o.lessData(o.data)
 	return fds
 }
@@ -114,9 +114,10 @@ func (o *outbox) lessData(n int) {
 	}
 }
 
-// unread is the breach of a peer that asks and does not read the answers.
-func (o *outbox) unread() *breach {
-	return broke("unread", 0, "%d bytes of answers wait, at most %d may, and the peer does not read them", len(o.urgent), maxUrgent)
+// unread is the breach of a peer that asks and does not read the answers, of
+// which n bytes wait.
+func (o *outbox) unread(n int) *breach {
+	return broke("unread", 0, "%d bytes of answers wait, at most %d may, and the peer does not read them", n, maxUrgent)
 }
 
 func (o *outbox) empty() bool { return len(o.urgent) == 0 && o.msgs.len() == 0 }
@@ -195,7 +196,7 @@ func (o *outbox) fill(b *batch) {
 	if o.alone = len(o.urgent) > 0 && o.passes() && !o.alone; !o.passes() || o.alone {
 		b.buf = append(b.buf, o.urgent...)
 		b.size = len(b.buf)
-		o.urgent = o.urgent[:0]
+		o.urgent, o.asked = o.urgent[:0], 0
 		if cap(o.urgent) > 4<<10 {
 			o.urgent = nil
 		}

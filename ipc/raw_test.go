@@ -95,6 +95,7 @@ func (p *rawPeer) write(frames ...Frame) {
 }
 
 func helloFrame(t testing.TB, h Hello) Frame {
+	h.Protocol = [2]int{Version, Version}
 	m, err := JSON(h)
 	if err != nil {
 		t.Fatal(err)

@@ -245,11 +245,13 @@ func shorten(text string) string {
 func (c *Conn) reply(f Frame) *breach {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.out.room(HeaderSize+len(f.Name)+len(f.Payload), maxUrgent) {
-		return c.out.unread()
+	n := HeaderSize + len(f.Name) + len(f.Payload)
+	if c.out.asked > 0 && c.out.asked+n > maxUrgent { // a single one always may, however large
+		return c.out.unread(c.out.asked)
 	}
 	if c.err == nil {
 		c.out.urgent = AppendFrame(c.out.urgent, f)
+		c.out.asked += n
 	}
 	return nil
 }

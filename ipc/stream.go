@@ -151,7 +151,7 @@ func (c *Conn) credit(id uint32, s *inflow, n int) *breach {
 		return nil
 	}
 	if !c.out.room(HeaderSize, maxUrgent+c.ownCallFrames()) {
-		return c.out.unread()
+		return c.out.unread(len(c.out.urgent))
 	}
 	c.out.urgent = Header{Type: TypeWindow, ID: id, Arg: uint32(s.owed)}.append(c.out.urgent)
 	s.credit += s.owed
