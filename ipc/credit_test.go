@@ -101,23 +101,24 @@ func TestSlowConsumer(t *testing.T) {
 // DATA beyond the credit ends the connection, at the byte that says how much it
 // is; what fits exactly does not.
 func TestCredit(t *testing.T) {
-	for _, how := range []func(*Conn) <-chan outcome{
-		func(c *Conn) <-chan outcome { // a consumer that takes none
-			return streaming(context.Background(), c, "x", func(Piece) error { <-c.Done(); return errors.New("late") })
-		},
-		func(c *Conn) <-chan outcome { // nobody is there any more
-			ctx, cancel := context.WithCancel(context.Background())
-			o := streaming(ctx, c, "x", func(Piece) error { return nil })
-			for c.Open() == 0 {
-			}
-			cancel()
-			return o
-		},
+	for _, there := range []bool{
+		true,  // a consumer that takes none
+		false, // nobody is there any more
 	} {
 		c, p := face(t, Supervisor, Config{})
 		p.greet(Hello{})
-		o := how(c)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		o := streaming(ctx, c, "x", func(Piece) error { <-c.Done(); return errors.New("late") })
 		p.want(TypeCall, 1)
+		if !there {
+			cancel()
+			eventually(t, "the call is given up", func() bool {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				return c.calls.get(1).given
+			})
+		}
 		for range 3 {
 			p.write(data(1, "", make([]byte, DefaultChunk)))
 		}
