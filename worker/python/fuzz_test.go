@@ -149,8 +149,27 @@ func early(in []byte, breach string) bool {
 	return err == nil && start < len(in) && offset >= start
 }
 
-// aboutJSON: which types of fields, numbers and bytes a JSON library takes is its
-// own, and so is what is then made of a HELLO.
+// TestHelloAgainstPython: what a HELLO may say is not left to the JSON library.
+func TestHelloAgainstPython(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("python3 is not installed")
+	}
+	for hello, want := range map[string]string{
+		`{"x":NaN}`: "json 20", `{"x":-Infinity}`: "json 20",
+		`{"chunk":false}`: "json 20", `{"chunk":""}`: "json 20", `{"fds":[]}`: "json 20", `{"max_message":{}}`: "json 20",
+		`{"protocol":false}`: "json 20", `{"protocol":""}`: "json 20", `{"protocol":["1","1"]}`: "json 20",
+		`{"protocol":[]}`: "hello 20", `{"protocol":[0,0]}`: "hello 20", `{"protocol":[1]}`: "hello 20", `{"protocol":[1,1,7]}`: "hello 20",
+		`{"protocol":null,"chunk":null,"fds":0}`: "ok",
+	} {
+		in := ipc.AppendFrame(nil, ipc.Frame{Header: ipc.Header{Type: ipc.TypeHello, Codec: ipc.CodecJSON}, Payload: []byte(hello)})
+		if python, goes := ask(t, 'c', in), converse(t, in); python != want || goes != want {
+			t.Errorf("%s: Python says %s, Go says %s, want %s", hello, python, goes, want)
+		}
+	}
+}
+
+// aboutJSON: what else a JSON library takes for a field's name, for a number or for
+// text is its own, and so is what is then made of a HELLO.
 func aboutJSON(answer string) bool {
 	return strings.HasPrefix(answer, "json ") || strings.HasPrefix(answer, "hello ")
 }

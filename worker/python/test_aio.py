@@ -238,8 +238,9 @@ class Aio(unittest.IsolatedAsyncioTestCase):
         sup = await self.serving()
         self.w.status("busy")
         self.assertEqual((await sup.expect(EVENT)).payload, b"busy")
-        self.w.retire("age", "old")
-        self.assertEqual((await sup.expect(RETIRE)).json(), {"text": "old"})
+        for _ in range(20000):
+            self.w.retire("age")
+        self.assertEqual((await sup.expect(RETIRE)).payload, b"")
         self.w.beat()
         self.assertEqual(set((await sup.alive()).json()), {"beat_ms", "status"})
 
@@ -286,6 +287,27 @@ class Aio(unittest.IsolatedAsyncioTestCase):
             for _ in range(1000):
                 await sup.bytes(pack(PING) * 1000)
         self.assertEqual((await self.ended()).rule, "unread")
+
+    async def test_a_grant_that_is_never_read(self):
+        sup = await self.serving()
+        await sup.send(CALL, id=1, codec=2, name=b"lookup", payload=b"key")
+        id = (await sup.expect(CALL)).id
+        self.w._core.grant = lambda *_: brood.wire.broke("unread", 0, "as if so much waited")
+        await sup.send(DATA, id=id, payload=bytes(CHUNK))
+        self.assertEqual((await self.ended()).rule, "unread")
+        self.assertTrue(self.w._core.ended)
+
+    async def test_a_call_given_up_while_it_waits(self):
+        sup = await self.serving()
+        events = 0
+        while self.w.event("log", bytes(60000)):
+            events += 1
+        with self.assertRaises(brood.Error) as caught:
+            await self.w.call("late", timeout=0.02)
+        self.assertEqual((caught.exception.code, caught.exception.started), ("timeout", "no"))
+        for _ in range(events):
+            await sup.expect(EVENT)
+        await sup.alive()
 
     async def test_descriptors(self):
         sup = await self.serving(fds=2)

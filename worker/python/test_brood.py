@@ -363,6 +363,21 @@ class Conversation(WorkerCase):
             self.sup.expect(EVENT)
         self.sup.alive()
 
+    def test_empty_events_are_bounded_too(self):
+        ours, theirs = socket.socketpair()
+        self.addCleanup(theirs.close)
+        self.addCleanup(ours.close)
+        early, sent = brood.Worker(theirs), 0
+        for event in (early.event, self.serving() and self.w.event):
+            taken = 0
+            while event("log"):
+                taken += 1
+                self.assertLess(taken * 23, 1 << 20, "nothing bounds what waits")
+            sent = taken
+        for _ in range(sent):
+            self.sup.expect(EVENT)
+        self.sup.alive()
+
     def test_after_the_end_events_are_dropped(self):
         sup = self.serving()
         sup.sock.close()
@@ -537,6 +552,24 @@ class Ends(WorkerCase):
     def test_drain_with_nothing_to_do(self):
         sup = self.serving()
         sup.send(DRAIN, arg=5000)
+        self.assertTrue(sup.at_end())
+        self.assertIsNone(self.ended())
+
+    def test_drain_writes_out_what_came_with_it(self):
+        """The reader has acted on all that it read, and run is woken before it writes."""
+        sup = self.serving()
+        flush = self.w._flush
+
+        def late():
+            if threading.current_thread() is self.w._reader and self.w.draining.is_set():
+                with self.w._lock:
+                    self.w._can_send.wait_for(lambda: self.w._core.ended, PATIENCE)
+            flush()
+
+        self.w._flush = late
+        sup.sock.sendall(pack(DRAIN) + pack(CALL, id=1, name=b"echo") + pack(PING, arg=5))
+        self.assertEqual(sup.failure(1), ("unavailable", "no"))
+        self.assertEqual(sup.expect(PONG).arg, 5)
         self.assertTrue(sup.at_end())
         self.assertIsNone(self.ended())
 

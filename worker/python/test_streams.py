@@ -11,7 +11,9 @@ import time
 import unittest
 
 import brood
-from test_brood import (BYTES, CALL, CANCEL, CHUNK, ERROR, GREETING, JSON, MORE, PATIENCE, RESULT, TEXT, HERE, Supervisor,
+from brood.core import Core, Host, Own
+from brood.wire import parse
+from test_brood import (BYTES, CALL, CANCEL, CHUNK, ERROR, EVENT, GREETING, JSON, MORE, PATIENCE, RESULT, TEXT, HERE, Supervisor,
                         WorkerCase, pack)
 
 DATA, WINDOW, RETIRE = 6, 10, 13
@@ -136,8 +138,8 @@ class Streams(WorkerCase):
         self.w.retire("memory", "512 MiB")
         got = sup.expect(RETIRE, 0)
         self.assertEqual((got.name, got.json()), ("memory", {"text": "512 MiB"}))
-        self.w.retire("age")
-        self.assertEqual(sup.expect(RETIRE, 0).payload, b"")
+        for _ in range(20000):  # a second changes nothing, and so is not sent
+            self.w.retire("age")
         sup.call(1, "echo", b"still here")
         sup.expect(RESULT, 1)
         with self.assertRaises(ValueError):
@@ -252,6 +254,74 @@ class OwnCalls(WorkerCase):
         sup.send(DATA, id=id, payload=b"dropped")
         sup.send(ERROR, id=id, name=b"canceled")
         sup.alive()
+
+    def test_given_up_while_it_waits(self):
+        """Neither CALL nor CANCEL goes."""
+        sup = self.serving()
+        events = 0
+        while self.w.event("log", b"x" * 60000):
+            events += 1
+        with self.assertRaises(brood.Error) as caught:
+            self.w.call("late", b"x" * 100000, timeout=0.02)
+        self.assertEqual((caught.exception.code, caught.exception.started), ("timeout", "no"))
+        for _ in range(events):
+            sup.expect(EVENT)
+        sup.alive()
+        self.assertEqual(self.w._core._own, {})
+
+    def test_given_up_at_any_time(self):
+        """CANCEL follows the last frame of its call."""
+        for given in range(6):
+            for size in (10, 200000):
+                with self.subTest(given=given, size=size):
+                    core = Core(Host(), {}, sdk="")
+                    core.outgoing()
+                    core.receive(GREETING)
+                    own = Own(print, print)
+                    core.call(own, "x", BYTES, bytes(size))
+                    frames = []
+
+                    def take():
+                        batch = core.outgoing()[0]
+                        while batch:
+                            frame, n = parse(batch)
+                            frames.append((frame.type, frame.id, frame.flags))
+                            batch = batch[n:]
+
+                    for _ in range(given):
+                        take()
+                    self.assertEqual(core.abandon(own), not given)
+                    for _ in range(10):
+                        take()
+                    calls = [(CALL, 2, MORE)] * 3 + [(CALL, 2, 0)] if size > CHUNK else [(CALL, 2, 0)]
+                    self.assertEqual(frames, calls + [(CANCEL, 2, 0)] if given else [])
+                    self.assertEqual(bool(core._own), bool(given))
+
+    def test_an_answer_before_the_call_is_whole(self):
+        for answer in (pack(RESULT, id=2), pack(RESULT, id=2, flags=MORE), pack(DATA, id=2), pack(ERROR, id=2, name=b"no")):
+            core = Core(Host(), {}, sdk="")
+            core.receive(GREETING)
+            core.outgoing()
+            core.call(Own(print, print), "x", BYTES, bytes(200000))
+            core.outgoing()
+            with self.assertRaises(brood.ProtocolError) as caught:
+                core.receive(answer)
+            self.assertEqual((caught.exception.rule, caught.exception.offset), ("answer", len(GREETING) + 8))
+
+    def test_cancels_are_not_the_peers_fault(self):
+        core = Core(Host(), {}, sdk="")
+        core.receive(pack(1, codec=JSON, payload=b'{"max_inflight":65536}'))
+        own = [Own(print, print) for _ in range(14000)]
+        for each in own:
+            core.call(each, "x", BYTES, b"")
+        while core.outgoing()[0]:
+            pass
+        for each in own:
+            core.abandon(each)
+        core.receive(pack(3))
+        got = core.outgoing()[0]
+        self.assertEqual(len(got), 20 * len(own) + 20)
+        self.assertEqual(parse(got[-20:])[0].type, 4)
 
     def test_too_many(self):
         self.worker()
@@ -399,6 +469,18 @@ class Descriptors(WorkerCase):
             self.assertEqual(error.rule, "fds", frame)
             sup.sock.close()
             self.wait_for_count(before + 4)  # the files
+
+    def test_descriptors_of_an_earlier_frame(self):
+        """What came with half a PING does not belong to the CALL behind it."""
+        before = self.count()
+        sup = self.passing()
+        self.give(pack(3)[:10], self.files[:1])
+        sup.sock.sendall(pack(3)[10:] + pack(CALL, id=1, name=b"back", nfds=1))
+        error = self.ended()
+        self.assertIsInstance(error, brood.ProtocolError)
+        self.assertEqual(error.rule, "fds")
+        sup.sock.close()
+        self.wait_for_count(before + 4)  # the files
 
     def test_half_a_frame_with_descriptors(self):
         self.passing()

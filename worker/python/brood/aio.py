@@ -101,8 +101,7 @@ class Worker(Base):
     def ready(self) -> None:
         """Say that this worker serves from now on. run does it, once."""
         self.start()
-        self._the_core.ready()
-        self._flush()
+        self._do(lambda core: core.ready())
 
     async def run(self) -> None:
         """Serve until drained, or until the supervisor is gone. Raises ProtocolError if it broke a rule.
@@ -129,10 +128,9 @@ class Worker(Base):
         self._the_core.drain()
 
     def retire(self, reason: str, text: str = "") -> None:
-        """Ask to be replaced: `count`, `age`, `memory` or a reason of your own. Go on until drained."""
+        """Ask to be replaced: `count`, `age`, `memory` or a reason of your own. Go on until drained; a second wish is not sent."""
         check_reason(reason)
-        self._the_core.retire(reason, text)
-        self._flush()
+        self._do(lambda core: core.retire(reason, text))
 
     async def call(self, command: str, value: Any = None, *, timeout: Optional[float] = None) -> Result:
         """Call the supervisor's own handler and wait for its answer. Raises Error.
@@ -179,21 +177,22 @@ class Worker(Base):
                 try:
                     got = await asyncio.wait_for(came.get(), None if ends is None else max(0.0, ends - time.monotonic()))
                 except asyncio.TimeoutError:
-                    raise Error("timeout", "no answer within %gs" % (timeout or 0), started="unknown") from None
+                    started = "no" if self._do(lambda core: core.abandon(own)) else "unknown"
+                    raise Error("timeout", "no answer within %gs" % (timeout or 0), started=started) from None
                 if isinstance(got, Error):
                     raise got
                 if not isinstance(got, Piece):
                     yield Result(*got)
                     return
                 yield got
-                core.grant(own, cost(got.name, got.payload, len(got.fds)))
+                size = cost(got.name, got.payload, len(got.fds))
+                self._do(lambda core: core.grant(own, size))
         finally:
-            core.abandon(own)
+            self._do(lambda core: core.abandon(own))
             while not came.empty():
                 left = came.get_nowait()
                 if isinstance(left, tuple):
                     close_all(left[-1])
-            self._flush()
 
     # Reading, in the loop.
 
@@ -406,12 +405,21 @@ class Worker(Base):
         assert self._core is not None, "start has been called"
         return self._core
 
+    def _do(self, what: Callable[[Core], Any]) -> Any:
+        """Have the core do something and give out what comes of it."""
+        core = self._the_core
+        try:
+            result = what(core)
+        except ProtocolError as e:  # it reads nothing: rule unread
+            self._end(e)
+            return None
+        self._flush()
+        return result
+
     def _event(self, name: str, codec: int, payload: bytes) -> bool:
         if not self._core:
             return self._keep_early(name, codec, payload)
-        sent = self._core.event(name, codec, payload)
-        self._flush()
-        return sent
+        return bool(self._do(lambda core: core.event(name, codec, payload)))
 
     @contextlib.contextmanager
     def _sigterm(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeV
 from .attach import attach
 from .core import COMMANDS, LANE, Core, Host
 from .request import payload_of
-from .wire import CHUNK, MAX_FDS, MAX_MESSAGE, NAME, TEXT
+from .wire import CHUNK, MAX_FDS, MAX_MESSAGE, NAME, TEXT, cost
 
 __version__ = "1.0.0"
 
@@ -42,6 +42,7 @@ class Base(Host):
         # Status, beat and events from before start.
         self._early: Tuple[str, Optional[float]] = ("", None)
         self._early_events: List[Tuple[str, int, bytes]] = []
+        self._early_size = 0
 
     def command(self, name: Optional[str] = None, help: str = "", *, inline: bool = False) -> Callable[[F], F]:
         """Decorate the function that answers a command; its own name is the default.
@@ -71,8 +72,10 @@ class Base(Host):
         return core
 
     def _keep_early(self, name: str, codec: int, payload: bytes) -> bool:
-        if sum(len(p) for _, _, p in self._early_events) + len(payload) > LANE:
+        size = cost(name, payload, 0)
+        if self._early_size + size > LANE:
             return False
+        self._early_size += size
         self._early_events.append((name, codec, payload))
         return True
 

@@ -52,11 +52,12 @@ class Own:
 
     def __init__(self, data: Callable[[str, int, bytes, List[int]], None],
                  end: Callable[[Any], None]) -> None:
+        self.message: Optional[Outgoing] = None  # until its last frame is given out
         self.id = 0
         self.data, self.end = data, end
         self.credit, self.owed = CREDIT, 0  # bytes of pieces: that may come; dealt with and not granted again
         self.offered = False  # bytes of it were given out to be written
-        self.abandoned = False  # CANCEL is sent; what comes is dropped
+        self.abandoned = False  # CANCEL is sent, or follows its last frame; what comes is dropped
 
 
 class Outgoing:
@@ -94,7 +95,7 @@ class Core:
         self.status, self.beat = "", None  # type: str, Optional[float]
         self.next_deadline: Optional[float] = None  # the earliest, or earlier than that
         self._grace_ends: Optional[float] = None  # then a drain cancels what is still open
-        self._ready = False
+        self._ready = self._retired = False
         # What came in.
         self._greeted = False
         self._read = 0  # bytes before those held
@@ -108,6 +109,7 @@ class Core:
         # What goes out.
         self._urgent: List[bytes] = []
         self._urgent_size = 0
+        self._asked_size = 0  # bytes among them that answer what came
         self._short: Deque[Outgoing] = deque()  # each fits one frame
         self._long: Deque[Outgoing] = deque()
         self._seq = 0
@@ -132,7 +134,7 @@ class Core:
     def outgoing(self) -> Tuple[bytes, List[int]]:
         """What to write now, and the descriptors that ride on its first byte and are then to be closed."""
         parts, size, fds = self._urgent, self._urgent_size, []  # type: List[bytes], int, List[int]
-        self._urgent, self._urgent_size = [], 0
+        self._urgent, self._urgent_size, self._asked_size = [], 0, 0
         while size < CHUNK:
             queue = self._queue(size)
             if not queue:
@@ -146,12 +148,21 @@ class Core:
             message.fds = []
             parts.append(frame)
             size += len(frame)
+            if message.type == CALL:
+                self._offered(message, parts)
             if message.whole:
                 queue.popleft()
                 self._written(message)
-            elif message.type == CALL and message.id in self._own:
-                self._own[message.id].offered = True
         return parts[0] if len(parts) == 1 else b"".join(parts), fds
+
+    def _offered(self, message: Outgoing, parts: List[bytes]) -> None:
+        """A frame of a call of ours is given out. The CANCEL of one given up meanwhile goes behind its last."""
+        own = self._own[message.id]
+        own.offered = True
+        if message.whole:
+            own.message = None
+            if own.abandoned:
+                parts.append(encode(CANCEL, own.id))
 
     def _queue(self, size: int) -> Optional[Deque[Outgoing]]:
         """Whose turn it is: short messages go ahead of long ones, but not without end.
@@ -173,11 +184,8 @@ class Core:
             self._pieces_size -= HEADER.size + len(message.name) + len(message.payload)
             self._host.room()
         elif kind == EVENT:
-            self._events_size -= len(message.payload)
-        elif kind == CALL:
-            if message.id in self._own:
-                self._own[message.id].offered = True
-        else:  # the peer may use the id again
+            self._events_size -= HEADER.size + len(message.name) + len(message.payload)
+        elif kind != CALL:  # the peer may use the id again
             self.open.pop(message.id, None)
             self._settle()
 
@@ -189,10 +197,15 @@ class Core:
 
     def _push(self, frame: bytes) -> None:
         """Queue a short frame ahead of all messages."""
-        if self._urgent and self._urgent_size + len(frame) > LANE:
-            broke("unread", 0, "%d bytes of answers wait and the peer reads none", self._urgent_size)
         self._urgent.append(frame)
         self._urgent_size += len(frame)
+
+    def _reply(self, frame: bytes) -> None:
+        """Queue a short answer to what came; of those a peer that does not read has only so many."""
+        if self._asked_size and self._asked_size + len(frame) > LANE:
+            broke("unread", 0, "%d bytes of answers wait and the peer reads none", self._asked_size)
+        self._asked_size += len(frame)
+        self._push(frame)
 
     def ready(self) -> None:
         if not self._ready and not self.ended:
@@ -201,14 +214,16 @@ class Core:
 
     def event(self, name: str, codec: int, payload: bytes) -> bool:
         """Queue an event; False: dropped."""
-        if self.ended or self._events_size + len(payload) > LANE:
+        size = HEADER.size + len(name) + len(payload)
+        if self.ended or self._events_size + size > LANE:
             return False
-        self._events_size += len(payload)
+        self._events_size += size
         self._send(Outgoing(EVENT, 0, codec, name, payload))
         return True
 
     def retire(self, reason: str, text: str) -> None:
-        if not self.ended:
+        if not self._retired and not self.ended:
+            self._retired = True
             body = dump({"text": text[:8192]}, "replace") if text else b""
             self._push(encode(RETIRE, codec=JSON if body else BYTES, name=reason, payload=body))
 
@@ -236,7 +251,7 @@ class Core:
         if self._partial:
             left += self._partial[2]
         close_all(left)
-        self._urgent, self._urgent_size, self._partial = [], 0, None
+        self._urgent, self._urgent_size, self._asked_size, self._partial = [], 0, 0, None
         self._fds.clear()
         self._short.clear()
         self._long.clear()
@@ -276,9 +291,9 @@ class Core:
 
     def _declared(self, frame: Frame, start: int) -> List[int]:
         """Take the descriptors that a frame declares out of those that came."""
+        if self._fds and self._fds[0][1] <= start:
+            broke("fds", 18, "%d descriptors that no frame has declared", len(self._fds))
         if not frame.nfds:
-            if self._fds and self._fds[0][1] <= start:
-                broke("fds", 18, "%d descriptors that no frame has declared", len(self._fds))
             return []
         if frame.nfds > self._max_fds:
             broke("fds", 18, "%d descriptors, %d are accepted", frame.nfds, self._max_fds)
@@ -301,7 +316,7 @@ class Core:
         if kind == CALL or kind == RESULT:
             self._take_part(frame, fds)
         elif kind == PING:
-            self._push(self._pong(frame.arg))
+            self._reply(self._pong(frame.arg))
         elif kind not in SHAPES:
             close_all(fds)
         elif "worker" in SHAPES[kind]:
@@ -332,9 +347,12 @@ class Core:
         if not frame.payload:
             broke("hello", 4, "HELLO carries JSON")
         hello = _object(frame)
-        limits = [hello.get(key) or default for key, default in
-                  (("max_message", MAX_MESSAGE), ("max_inflight", 64), ("chunk", CHUNK), ("fds", 0))]
-        protocol = hello.get("protocol") or [VERSION, VERSION]
+        said = [(hello.get(key), default) for key, default in
+                (("max_message", MAX_MESSAGE), ("max_inflight", 64), ("chunk", CHUNK), ("fds", 0))]
+        limits = [default if limit is None or type(limit) is int and not limit else limit for limit, default in said]
+        protocol = hello.get("protocol")
+        if protocol is None:
+            protocol = [VERSION, VERSION]
         if not isinstance(protocol, list) or not all(type(n) is int for n in limits + protocol):
             broke("json", HEADER.size, "HELLO: a limit or a version that is not a number")
         if len(protocol) != 2 or not protocol[0] <= VERSION <= protocol[1]:
@@ -363,8 +381,8 @@ class Core:
             return
         if frame.type == CALL:
             self._check_call(frame)
-        elif frame.id not in self._own:
-            broke("answer", 8, "an answer to call %d, which is not open", frame.id)
+        else:
+            self._open_own(frame.id)
         if not more:
             self._take_message(frame, frame.payload, fds)
         elif partial:
@@ -382,9 +400,8 @@ class Core:
 
     def _take_message(self, first: Frame, payload: bytes, fds: List[int]) -> None:
         if first.type == RESULT:
-            own = self._own.pop(first.id, None)
-            if own is None:
-                broke("answer", 8, "an answer to call %d, which is not open", first.id)
+            own = self._open_own(first.id)
+            del self._own[first.id]
             if own.abandoned:
                 close_all(fds)
                 fds = []
@@ -395,7 +412,7 @@ class Core:
         refusal = self._refusal(first.name)
         if refusal:
             close_all(fds)
-            self._push(error_message(first.id, *refusal, "no").frame(CHUNK))
+            self._reply(error_message(first.id, *refusal, "no").frame(CHUNK))
             return
         request = self._host.make(first.id, first.name, first.codec, payload, first.arg, fds)
         request._credit = CREDIT
@@ -422,10 +439,15 @@ class Core:
         request._credit += frame.arg
         self._host.room()
 
+    def _open_own(self, id: int) -> Own:
+        """The call of ours that something is said for: it was given out whole and is not answered."""
+        own = self._own.get(id)
+        if own is None or own.message is not None:
+            broke("answer", 8, "an answer to call %d, which is not open", id)
+        return own
+
     def _take_data(self, frame: Frame, fds: List[int]) -> None:
-        own = self._own.get(frame.id)
-        if own is None:
-            broke("answer", 8, "a piece for call %d, which is not open", frame.id)
+        own = self._open_own(frame.id)
         own.credit -= wire.cost(frame.name, frame.payload, frame.nfds)
         if own.credit < 0:
             broke("credit", 4, "%d bytes of pieces beyond the credit of call %d", -own.credit, frame.id)
@@ -441,9 +463,8 @@ class Core:
         message, started = said.get("message") or "", said.get("started") or "unknown"
         if not isinstance(message, str) or not isinstance(started, str):
             broke("json", HEADER.size + len(frame.name), "ERROR: message and started are strings")
-        own = self._own.pop(frame.id, None)
-        if own is None:
-            broke("answer", 8, "an answer to call %d, which is not open", frame.id)
+        own = self._open_own(frame.id)
+        del self._own[frame.id]
         own.end(Error(frame.name if frame.name != "lost" else "error", message, said.get("details"), started))
 
     def _pong(self, token: int) -> bytes:
@@ -554,23 +575,32 @@ class Core:
         own.id = self._next_id
         self._step()
         self._own[own.id] = own
-        self._send(Outgoing(CALL, own.id, codec, command, payload, milliseconds, copies))
+        own.message = Outgoing(CALL, own.id, codec, command, payload, milliseconds, copies)
+        self._send(own.message)
 
     def _step(self) -> None:
         self._next_id = self._next_id + 2 if self._next_id < 0xFFFFFFFE else 2
 
-    def abandon(self, own: Own) -> None:
-        """Send CANCEL; nothing of the call is heard any more but its end."""
-        if self._own.get(own.id) is own and not own.abandoned:
-            own.abandoned = True
+    def abandon(self, own: Own) -> bool:
+        """Hear nothing of the call any more but its end. True: it is withdrawn, nothing of it was given out."""
+        if self._own.get(own.id) is not own or own.abandoned:
+            return False
+        own.abandoned = True
+        if own.message is None:
             self._push(encode(CANCEL, own.id))
+        elif not own.offered:
+            del self._own[own.id]
+            (self._short if own.message in self._short else self._long).remove(own.message)
+            close_all(own.message.fds)
+            return True
+        return False
 
     def grant(self, own: Own, size: int) -> None:
         """Give credit for pieces of so many bytes, header included, that were dealt with."""
         own.owed += size
         if own.owed >= GRANT and self._own.get(own.id) is own and not own.abandoned:
             own.credit += own.owed
-            self._push(encode(WINDOW, own.id, own.owed))
+            self._reply(encode(WINDOW, own.id, own.owed))
             own.owed = 0
 
 
@@ -592,10 +622,14 @@ def close_all(fds: Sequence[int]) -> None:
             os.close(fd)
 
 
+def _no_number(text: str) -> NoReturn:
+    raise ValueError("%s is not JSON" % text)
+
+
 def _object(frame: Frame) -> Dict[str, Any]:
     """A frame's JSON object; {} if there is no payload."""
     try:
-        value = json.loads(frame.payload.decode("utf-8")) if frame.payload else {}
+        value = json.loads(frame.payload.decode("utf-8"), parse_constant=_no_number) if frame.payload else {}
         if isinstance(value, dict):
             return value
         detail = "not an object"

@@ -121,6 +121,7 @@ class Worker(Base):
             self.ready()
             while self._bell.get() == "sigterm":
                 self.drain()
+            self._flush()  # what the reader has queued before it rang, and not yet given out
             with self._lock:
                 while self._writing and not self._the_core.ended:
                     self._can_send.wait()  # everything is written, or the connection has ended
@@ -139,7 +140,7 @@ class Worker(Base):
             self._the_core.drain()
 
     def retire(self, reason: str, text: str = "") -> None:
-        """Ask to be replaced: `count`, `age`, `memory` or a reason of your own. Go on until drained."""
+        """Ask to be replaced: `count`, `age`, `memory` or a reason of your own. Go on until drained; a second wish is not sent."""
         check_reason(reason)
         self._do(lambda core: core.retire(reason, text))
 
@@ -161,8 +162,9 @@ class Worker(Base):
         self._do(lambda core: core.call(own, command, codec, payload, milliseconds, fds))
         try:
             return _collect(self, own, came, timeout, piece)
-        except BaseException:
-            self._do(lambda core: core.abandon(own))
+        except BaseException as e:
+            if self._do(lambda core: core.abandon(own)) and isinstance(e, Error):
+                e.started = "no"
             while not came.empty():
                 _close_what_came(came.get())
             raise
