@@ -68,7 +68,7 @@ func TestCallsThatReachNobody(t *testing.T) {
 		{"plain/1", ipc.ErrUnknownCommand, "it is a plain worker"},
 		{"plain", ipc.ErrUnknownCommand, "it is a plain worker"},
 		{"web/1#1", ErrStale, "web/1#1 is gone, web/1#2 is there"},
-		{"web/1#3", ErrStale, "web/1#3 has not been there yet, web/1#2 is; name web/1 to reach whichever is"},
+		{"web/1#3", ErrStale, "there has been no web/1#3 yet, web/1#2 is there; name web/1 to reach whichever is"},
 		{"web/3", ErrNoTarget, "pool web has slots 1 to 2"},
 		{"nobody", ErrNoTarget, `there is no pool "nobody"; the pools are web, down, broken, plain`},
 		{"@1", ErrNotOne, "say which of web, down, broken, plain"},

@@ -44,7 +44,7 @@ var problems = map[string]struct {
 	api.CodeDenied:      {http.StatusForbidden, "permission denied"},
 	api.CodeNotFound:    {http.StatusNotFound, "no such pool, worker, command or page"},
 	api.CodeBadMethod:   {http.StatusMethodNotAllowed, "the page does not take this method"},
-	api.CodeStale:       {http.StatusConflict, "that generation is gone"},
+	api.CodeStale:       {http.StatusConflict, "that generation is not there"},
 	api.CodeConflict:    {http.StatusConflict, "the request does not fit the state of things"},
 	api.CodeTooLarge:    {http.StatusRequestEntityTooLarge, "too large"},
 	api.CodeInternal:    {http.StatusInternalServerError, "a fault of brood"},

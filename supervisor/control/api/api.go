@@ -247,7 +247,7 @@ const (
 	CodeDenied      = "denied"      // 403
 	CodeNotFound    = "not_found"   // 404 no such pool, worker, command or page
 	CodeBadMethod   = "bad_method"  // 405
-	CodeStale       = "stale"       // 409 that generation is gone
+	CodeStale       = "stale"       // 409 that generation is not there
 	CodeConflict    = "conflict"    // 409 the supervisor is stopping, or the request names no one pool
 	CodeTooLarge    = "too_large"   // 413
 	CodeInternal    = "internal"    // 500 a fault of brood

@@ -67,9 +67,9 @@ func (id ID) String() string { return fmt.Sprintf("%v#%d", id.Slot, id.Generatio
 func (id ID) Missed(there uint64) string {
 	switch now := (ID{id.Slot, there}); {
 	case there == 0:
-		return fmt.Sprintf("%v has not been there yet, nor has any other", id)
+		return fmt.Sprintf("there has been no %v yet, nor any other", id)
 	case id.Generation > there:
-		return fmt.Sprintf("%v has not been there yet, %v is", id, now)
+		return fmt.Sprintf("there has been no %v yet, %v is there", id, now)
 	default:
 		return fmt.Sprintf("%v is gone, %v is there", id, now)
 	}

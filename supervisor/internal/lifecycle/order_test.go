@@ -149,7 +149,7 @@ func TestOrderSaysWhyNot(t *testing.T) {
 		{[]Event{order(9, Stop, 1), order(1, Start, 1), exited(1, 0)}, OutcomeFailed, "it was started meanwhile"},
 		{[]Event{Shutdown{}, order(9, Start, 1)}, OutcomeFailed, "the supervisor is shutting down"},
 		{[]Event{exited(1, 1), of(1)}, OutcomeStale, "web/1#1 is gone, web/1#2 is there"},
-		{[]Event{Order{Op: 9, Verb: Restart, Slots: []Slot{{"web", 1}}, Generation: 9}}, OutcomeStale, "web/1#9 has not been there yet, web/1#1 is"},
+		{[]Event{Order{Op: 9, Verb: Restart, Slots: []Slot{{"web", 1}}, Generation: 9}}, OutcomeStale, "there has been no web/1#9 yet, web/1#1 is there"},
 	} {
 		p := basic()
 		p.GiveUp = []int{78}

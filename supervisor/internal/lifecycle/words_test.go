@@ -93,8 +93,8 @@ func TestReasonsInWords(t *testing.T) {
 // What is said of a generation that does not count.
 func TestMissed(t *testing.T) {
 	for there, want := range map[uint64]string{
-		0: "web/1#3 has not been there yet, nor has any other",
-		2: "web/1#3 has not been there yet, web/1#2 is",
+		0: "there has been no web/1#3 yet, nor any other",
+		2: "there has been no web/1#3 yet, web/1#2 is there",
 		4: "web/1#3 is gone, web/1#4 is there",
 	} {
 		if got := (ID{Slot{"web", 1}, 3}).Missed(there); got != want {
