@@ -157,7 +157,7 @@ func newWorld(seed uint64, sabotaged simSabotage) *world {
 	chance := rand.New(rand.NewPCG(seed, 1)) // the loop's own
 	s.sys = system{
 		begin: func() error {
-			s.stdout, s.stderr = capture.NewSink(nil), capture.NewSink(nil)
+			s.stdout, s.stderr = capture.NewSink(nil, nil), capture.NewSink(nil, nil)
 			return nil
 		},
 		end: func() error {

@@ -185,7 +185,7 @@ func (s *Supervisor) begin() (err error) {
 		}
 		options.Before = s.carried.Orphans
 	} else {
-		s.stdout, s.stderr = capture.NewSink(s.cfg.Stdout), capture.NewSink(s.cfg.Stderr)
+		s.stdout, s.stderr = capture.NewSink(s.cfg.Stdout, s.outputFails("stdout")), capture.NewSink(s.cfg.Stderr, s.outputFails("stderr"))
 		if err := s.sockets.prepare(s.cfg.Pools); err != nil {
 			return err
 		}
@@ -275,6 +275,19 @@ func (s *Supervisor) closeSink(k *capture.Sink) {
 	case <-k.Done():
 	case <-timer.C:
 		s.cfg.Log.Warn("the end of the workers' output is lost: nobody reads it")
+	}
+}
+
+// outputFails is told when the workers' lines can't be written to where they go,
+// and when they can be again. The log may go to the same place; it is for who reads
+// it elsewhere.
+func (s *Supervisor) outputFails(stream string) func(error) {
+	return func(err error) {
+		if err != nil {
+			s.cfg.Log.Warn("the workers' output can't be written; what comes is dropped and counted", "stream", stream, "error", err)
+			return
+		}
+		s.cfg.Log.Warn("the workers' output is written again", "stream", stream)
 	}
 }
 

@@ -72,7 +72,8 @@ func (pl *place) takeUp(v keptPlace) {
 func (s *Supervisor) beginHanded() (err error) {
 	v, in := s.carried, s.cfg.Handover
 	s.started.Store(&v.Started)
-	s.stdout, s.stderr = capture.AdoptSink(s.cfg.Stdout, v.Stdout), capture.AdoptSink(s.cfg.Stderr, v.Stderr)
+	s.stdout = capture.AdoptSink(s.cfg.Stdout, s.outputFails("stdout"), v.Stdout)
+	s.stderr = capture.AdoptSink(s.cfg.Stderr, s.outputFails("stderr"), v.Stderr)
 	if err := s.sockets.adopt(in, v.Sockets); err != nil {
 		return err
 	}

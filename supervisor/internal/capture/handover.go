@@ -89,8 +89,8 @@ func (s *Sink) Export() SavedSink {
 }
 
 // AdoptSink goes on with a sink of the program before. It is a NewSink otherwise.
-func AdoptSink(w io.Writer, saved SavedSink) *Sink {
-	s := newSink(w)
+func AdoptSink(w io.Writer, failed func(error), saved SavedSink) *Sink {
+	s := newSink(w, failed)
 	s.queue = saved.Queue
 	maps.Copy(s.dropped, saved.Dropped)
 	maps.Copy(s.total, saved.Total)

@@ -50,7 +50,7 @@ func TestStreamIsHandedOver(t *testing.T) {
 	for _, finish := range []bool{false, true} {
 		t.Run(fmt.Sprintf("finish %v", finish), func(t *testing.T) {
 			var before, after record
-			sink, heirs := NewSink(&before), NewSink(&after)
+			sink, heirs := NewSink(&before, nil), NewSink(&after, nil)
 			s, w := open(t, sink)
 			long := strings.Repeat("x", maxLine)
 			fmt.Fprint(w, "one\ntwo\n", long)
@@ -89,7 +89,7 @@ func TestStreamIsHandedOver(t *testing.T) {
 // The next program could not be executed: this one goes on.
 func TestExportChangesNothing(t *testing.T) {
 	var r record
-	sink := NewSink(&r)
+	sink := NewSink(&r, nil)
 	s, w := open(t, sink)
 	fmt.Fprint(w, "one\ntw")
 	s.readable()
@@ -112,7 +112,7 @@ func TestExportChangesNothing(t *testing.T) {
 
 // A worker that has closed its output is still asked for its last words.
 func TestEndedStreamIsHandedOver(t *testing.T) {
-	sink := NewSink(&record{})
+	sink := NewSink(&record{}, nil)
 	defer sink.Close()
 	s, w := open(t, sink)
 	fmt.Fprint(w, "last words")
@@ -137,7 +137,7 @@ func TestEndedStreamIsHandedOver(t *testing.T) {
 // One whose pipe is missing has ended: what is known of it is told.
 func TestStreamWithoutItsPipe(t *testing.T) {
 	var r record
-	sink := NewSink(&r)
+	sink := NewSink(&r, nil)
 	lost, err := AdoptStream(nil, SavedStream{Prefix: "web/1", Partial: []byte("two"), Tail: [][]byte{[]byte("one")}}, sink)
 	if !errors.Is(err, handover.ErrTaken) {
 		t.Error(err)
@@ -155,7 +155,7 @@ func TestStreamWithoutItsPipe(t *testing.T) {
 // Whatever a program with other bounds hands over, nothing is lost or outgrown.
 func TestAdoptedBounds(t *testing.T) {
 	var r record
-	sink := NewSink(&r)
+	sink := NewSink(&r, nil)
 	s, w := open(t, sink)
 	w.Close()
 	long := strings.Repeat("x", 2*maxLine)
@@ -193,7 +193,7 @@ func carried(t *testing.T, saved SavedSink) SavedSink {
 // comes once, in order.
 func TestSinkIsHandedOverAsItWrites(t *testing.T) {
 	var r record
-	s := NewSink(&r)
+	s := NewSink(&r, nil)
 	var want []string
 	for range 20 {
 		for range 500 {
@@ -205,7 +205,7 @@ func TestSinkIsHandedOverAsItWrites(t *testing.T) {
 		}
 		saved := s.Export()
 		old := s
-		s = AdoptSink(&r, carried(t, saved))
+		s = AdoptSink(&r, nil, carried(t, saved))
 		old.forgetAll()
 		old.Close()
 		await(t, "the old sink", old.Done())
@@ -226,7 +226,7 @@ func (s *Sink) forgetAll() {
 // A pause has nothing written, and the next program could not be executed.
 func TestPausedSinkGoesOn(t *testing.T) {
 	var r record
-	s := NewSink(&r)
+	s := NewSink(&r, nil)
 	if err := s.Pause(brief(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func (s *Sink) run1(t *testing.T) {
 // handed over, with what is counted; and if that is not wanted all goes on.
 func TestPauseOfAStuckSink(t *testing.T) {
 	g := newGate()
-	s := NewSink(g)
+	s := NewSink(g, nil)
 	s.line("web/1", []byte("first"))
 	await(t, "the wait for the writer", g.reached)
 	want := []string{"first"}
@@ -282,7 +282,7 @@ func TestPauseOfAStuckSink(t *testing.T) {
 		t.Errorf("%d bytes are handed over", len(saved.Queue))
 	}
 	var r record
-	heir := AdoptSink(&r, carried(t, saved))
+	heir := AdoptSink(&r, nil, carried(t, saved))
 	if got := r.lines(t, heir); !slices.Equal(got, want) {
 		t.Errorf("the next program: %d lines, want %d, the last %q", len(got), len(want), got[len(got)-1])
 	}
@@ -334,7 +334,7 @@ func TestStuckPipeLosesAndDoublesNothing(t *testing.T) {
 	if err := json.NewDecoder(io.NewSectionReader(state, 0, 1<<30)).Decode(&saved); err != nil {
 		t.Fatal(err)
 	}
-	heir := AdoptSink(w, saved)
+	heir := AdoptSink(w, nil, saved)
 	heir.Close()
 	go func() {
 		<-heir.Done()
@@ -352,7 +352,7 @@ func TestStuckPipeLosesAndDoublesNothing(t *testing.T) {
 // endStuck writes to standard output until that is stuck, and hands over the
 // rest.
 func endStuck(all []byte) {
-	s := NewSink(os.Stdout)
+	s := NewSink(os.Stdout, nil)
 	for line := range bytes.Lines(all) {
 		_, text, _ := bytes.Cut(bytes.TrimSuffix(line, []byte{'\n'}), []byte(" | "))
 		s.line("web/1", text)

@@ -2,12 +2,16 @@ package capture
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // gate is a writer that is stuck until it is opened.
@@ -32,7 +36,7 @@ func (g *gate) Write(b []byte) (int, error) {
 // counted, and told as soon as it goes on.
 func TestStuckSinkDropsCountsAndTells(t *testing.T) {
 	g := newGate()
-	s := NewSink(g)
+	s := NewSink(g, nil)
 	s.line("web/1", []byte("first"))
 	await(t, "the wait for the writer", g.reached)
 	const lines = 3 * maxQueued / 1024
@@ -80,7 +84,7 @@ func (s *signalling) Write(b []byte) (int, error) {
 func TestSinkRecovers(t *testing.T) {
 	r, w := io.Pipe()
 	under := make(chan struct{})
-	s := NewSink(&signalling{Writer: w, under: under})
+	s := NewSink(&signalling{Writer: w, under: under}, nil)
 	s.line("web/1", []byte("first"))
 	await(t, "the first write", under) // so that all the rest finds it stuck, and is taken at once
 	for range 2 * maxQueued / 1024 {
@@ -116,7 +120,7 @@ func TestSinkRecovers(t *testing.T) {
 // Close does not wait for a writer that is stuck.
 func TestCloseOfAStuckSink(t *testing.T) {
 	g := newGate()
-	s := NewSink(g)
+	s := NewSink(g, nil)
 	s.line("web/1", []byte("one"))
 	await(t, "the wait for the writer", g.reached)
 	s.line("web/1", []byte("two"))
@@ -133,21 +137,99 @@ func TestCloseOfAStuckSink(t *testing.T) {
 	}
 }
 
-// A writer that fails, a full disk for one, does not end the draining.
-func TestFailingWriter(t *testing.T) {
-	f := &failing{told: make(chan struct{}, 1)}
-	s := NewSink(f)
+// disk is a writer that is full until there is room. Of what does not fit it takes
+// the beginning.
+type disk struct {
+	record
+	full  atomic.Bool
+	takes int           // bytes, while it is full
+	tried chan struct{} // has room for many: a Write has failed
+}
+
+func (d *disk) Write(b []byte) (int, error) {
+	if !d.full.Load() {
+		return d.record.Write(b)
+	}
+	n, _ := d.record.Write(b[:min(d.takes, len(b)-1)])
+	d.tried <- struct{}{}
+	return n, syscall.ENOSPC
+}
+
+// has fails unless each of the lines was written, and once.
+func (d *disk) has(t *testing.T, lines ...string) {
+	t.Helper()
+	for _, l := range lines {
+		if n := bytes.Count(d.all, []byte(l)); n != 1 {
+			t.Errorf("%q is there %d times in %q", l, n, d.all)
+		}
+	}
+}
+
+// countIs waits for so many lines to be dropped.
+func countIs(t *testing.T, s *Sink, prefix string, want uint64) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); s.Dropped(prefix) != want; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %s are dropped, want %d", s.Dropped(prefix), prefix, want)
+		}
+	}
+}
+
+// A writer that fails, a full disk for one, does not end the draining. What it has
+// not taken is counted, and told once it takes lines again.
+func TestFailingWriterDropsCountsAndTells(t *testing.T) {
+	d := &disk{tried: make(chan struct{}, 1000)}
+	d.full.Store(true)
+	told := make(chan error, 1000)
+	s := NewSink(d, func(err error) { told <- err })
 	for range 3 {
-		s.line("web/1", []byte("one"))
-		await(t, "a write", f.told)
+		s.line("web/1", []byte("lost"))
+		s.line("web/2", []byte("lost"))
+		<-d.tried
+	}
+	countIs(t, s, "web/1", 3)
+	countIs(t, s, "web/2", 3)
+	if err := <-told; !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("told %v", err)
+	}
+	tries := len(d.tried)
+	d.full.Store(false)
+	s.line("web/1", []byte("kept"))
+	if err := <-told; err != nil {
+		t.Errorf("told %v", err)
 	}
 	s.Close()
 	await(t, "the sink", s.Done())
+	d.has(t, "web/1 | kept\n", "web/1 | [brood: 3 lines dropped here: the output could not be written]\n",
+		"web/2 | [brood: 3 lines dropped here: the output could not be written]\n")
+	if s.Dropped("web/1") != 3 || len(told) != 0 {
+		t.Errorf("%d dropped, told %d times more", s.Dropped("web/1"), len(told))
+	}
+	if tries > 3 { // of the six lines each is tried once at the most, and three have been waited for
+		t.Errorf("%d writes without a line", tries)
+	}
 }
 
-type failing struct{ told chan struct{} }
-
-func (f *failing) Write([]byte) (int, error) {
-	f.told <- struct{}{}
-	return 0, errors.New("no space left on device")
+// The lines that a failing writer did take whole are not dropped; a notice that was
+// lost is told again, with its count.
+func TestFailingWriterTakesSome(t *testing.T) {
+	d := &disk{takes: len("web/1 | one\nweb/1 | tw"), tried: make(chan struct{}, 1000)}
+	d.full.Store(true)
+	s := newSink(d, nil)
+	for _, text := range []string{"one", "two", "three"} {
+		s.line("web/1", []byte(text))
+	}
+	s.dropped["web/2"] = 7
+	go s.run()
+	<-d.tried
+	countIs(t, s, "web/1", 2)
+	d.full.Store(false)
+	s.line("web/1", []byte("four"))
+	s.Close()
+	await(t, "the sink", s.Done())
+	d.has(t, "web/1 | one\n", "web/1 | four\n", "web/1 | [brood: 2 lines dropped here: the output could not be written]\n",
+		"web/2 | [brood: 7 lines dropped here: the output could not be written]\n")
+	if n := s.Dropped("web/2"); n != 0 {
+		t.Errorf("a notice was counted as %d lines", n)
+	}
 }

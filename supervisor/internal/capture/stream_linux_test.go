@@ -8,7 +8,7 @@ import (
 
 // The worker's end is blocking and handed over on purpose; nothing else is.
 func TestPipeEnds(t *testing.T) {
-	sink := NewSink(&record{})
+	sink := NewSink(&record{}, nil)
 	defer sink.Close()
 	s, w := open(t, sink)
 	defer s.Finish()

@@ -115,7 +115,7 @@ func TestLines(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var r record
-			sink := NewSink(&r)
+			sink := NewSink(&r, nil)
 			s := &Stream{prefix: "web/1", to: sink}
 			for _, p := range c.parts {
 				s.split([]byte(p))
@@ -132,7 +132,7 @@ func TestLines(t *testing.T) {
 
 func TestStreamPassesOnWhatIsWritten(t *testing.T) {
 	var r record
-	sink := NewSink(&r)
+	sink := NewSink(&r, nil)
 	s, w := open(t, sink)
 	start(t, s)
 	fmt.Fprint(w, "one\ntwo\r\nth")
@@ -148,7 +148,7 @@ func TestStreamPassesOnWhatIsWritten(t *testing.T) {
 // worker itself had written is not lost for it, however late it is read.
 func TestFinishWhileSomebodyHoldsTheOtherEnd(t *testing.T) {
 	var r record
-	sink := NewSink(&r)
+	sink := NewSink(&r, nil)
 	s, w := open(t, sink) // w stays open
 	want := make([]string, 3000)
 	for i := range want {
@@ -168,7 +168,7 @@ func TestFinishWhileSomebodyHoldsTheOtherEnd(t *testing.T) {
 
 // Nor does a grandchild that goes on writing hold the end up.
 func TestFinishWhileSomebodyWrites(t *testing.T) {
-	sink := NewSink(&record{})
+	sink := NewSink(&record{}, nil)
 	defer sink.Close()
 	s, w := open(t, sink)
 	start(t, s)
@@ -188,7 +188,7 @@ func TestFinishWhileSomebodyWrites(t *testing.T) {
 }
 
 func TestTailKeepsTheLastLines(t *testing.T) {
-	sink := NewSink(&record{})
+	sink := NewSink(&record{}, nil)
 	defer sink.Close()
 	s := &Stream{prefix: "web/1", to: sink}
 	if tail := s.Tail(); len(tail) != 0 {
@@ -206,7 +206,7 @@ func TestTailKeepsTheLastLines(t *testing.T) {
 }
 
 func TestFinishBeforeStart(t *testing.T) {
-	sink := NewSink(&record{})
+	sink := NewSink(&record{}, nil)
 	defer sink.Close()
 	s, w := open(t, sink)
 	s.Finish()
