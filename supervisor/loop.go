@@ -114,6 +114,9 @@ func untilSlot(began, at time.Time) time.Duration {
 	return time.Until(began.Add(slots * timerSlot))
 }
 
+// notable is how long the supervisor has to be absent for it to be logged.
+const notable = time.Second
+
 // setUp makes the machine's slots as New has made the board's places.
 func (l *loop) setUp() {
 	now := time.Now()
@@ -293,6 +296,11 @@ func (l *loop) noteExit(ev lifecycle.Exited, p *live) {
 func (l *loop) step(ev lifecycle.Event) {
 	l.now = time.Now()
 	effects := l.machine.Step(l.now, ev)
+	if d := l.machine.Absence(); d >= notable {
+		l.say(func() {
+			l.cfg.Log.Warn("the supervisor did not run for a while; workers have more time to become ready and to give signs of life", "late", d.Round(time.Millisecond))
+		})
+	}
 	l.machine.Dirty(func(v lifecycle.View) {
 		pl := l.places[v.Slot]
 		if v.LastExit != nil && v.LastExit.Err != "" { // it was never started, so nothing but the machine knows

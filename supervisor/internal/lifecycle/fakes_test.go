@@ -35,6 +35,8 @@ type fake struct {
 	ripens            bool      // it has been ready
 	ripe              time.Time // when it is old enough to be recycled, unless its policy has been amended since
 	aliveAt           time.Time // its last word to its watchdog
+	spared            bool      // it has been excused, and has given no sign of life since
+	excused           int       // the step in which it was
 	drained, signaled bool
 	dumped, killed    bool
 	rank              phase // the furthest step of its stop

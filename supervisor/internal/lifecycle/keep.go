@@ -55,6 +55,7 @@ type KeptProcess struct {
 	Awaited             Moment // since when it has its time to become ready
 	Hello, Ready        bool
 	Due                 string
+	Spared              bool
 
 	Deadline, Alive, Age           Moment
 	Ping, PongBy, WatchBy, Pinged  Moment
@@ -173,7 +174,7 @@ func (s *slot) keep(now time.Time) KeptSlot {
 func (p *proc) keep(now time.Time) *KeptProcess {
 	k := &KeptProcess{
 		Generation: p.id.Generation, Version: p.version, PID: p.pid, Phase: uint8(p.phase),
-		Spawned: momentOf(p.spawnedAt, now), ReadyAt: momentOf(p.readyAt, now), Awaited: momentOf(p.awaited, now), Hello: p.hello, Ready: p.ready, Due: p.due,
+		Spawned: momentOf(p.spawnedAt, now), ReadyAt: momentOf(p.readyAt, now), Awaited: momentOf(p.awaited, now), Hello: p.hello, Ready: p.ready, Due: p.due, Spared: p.spared,
 		Deadline: momentOf(p.deadline, now), Alive: momentOf(p.aliveAt, now), Age: momentOf(p.ageAt, now),
 		Ping: momentOf(p.pingAt, now), PongBy: momentOf(p.pongBy, now), WatchBy: momentOf(p.watchBy, now), Pinged: momentOf(p.pingedAt, now),
 		Missed: p.missed, Late: p.late, Hung: p.hung, Every: p.every,
@@ -244,7 +245,7 @@ func (s *slot) takeUp(k KeptSlot, policyOf func(pool string, version uint64) *Po
 	s.pool.live++
 	s.proc = &proc{
 		slot: s, id: ID{s.id, q.Generation}, policy: policy, version: q.Version, phase: phase(q.Phase), pid: q.PID,
-		spawnedAt: q.Spawned.from(now), readyAt: q.ReadyAt.from(now), awaited: q.Awaited.from(now), hello: q.Hello, ready: q.Ready, due: q.Due,
+		spawnedAt: q.Spawned.from(now), readyAt: q.ReadyAt.from(now), awaited: q.Awaited.from(now), hello: q.Hello, ready: q.Ready, due: q.Due, spared: q.Spared,
 		deadline: q.Deadline.from(now), aliveAt: q.Alive.from(now), ageAt: q.Age.from(now),
 		watch: watch{
 			pingAt: q.Ping.from(now), pongBy: q.PongBy.from(now), watchBy: q.WatchBy.from(now), pingedAt: q.Pinged.from(now),

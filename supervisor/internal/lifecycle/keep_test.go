@@ -40,7 +40,7 @@ func (w *world) takeUp() {
 		w.fail("kept: %v", err)
 		return
 	}
-	w.m = m
+	w.m, w.last = m, w.now
 	for _, tr := range w.tracks {
 		was := tr.view
 		tr.slot = m.slots[tr.id]

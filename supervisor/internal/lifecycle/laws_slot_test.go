@@ -139,12 +139,12 @@ func (w *world) checkProcesses(tr *track) {
 func (w *world) notePhase(f *fake, p *proc) {
 	switch {
 	case p.phase == serving && f.readyAt.IsZero():
-		f.readyAt = w.now
+		f.readyAt, f.spared = w.now, false
 		if !f.ripens {
 			f.ripens, f.ripe = true, w.now.Add(time.Duration(float64(f.policy.Age)*(1-f.policy.Jitter))-time.Microsecond)
 		}
-	case p.phase < serving:
-		f.readyAt = time.Time{}
+	case p.phase < serving && !f.readyAt.IsZero():
+		f.readyAt, f.spared = time.Time{}, false
 	case p.phase > serving && f.began.IsZero():
 		f.began, f.stopIn = w.now, f.policy.StopTimeout
 		if strings.HasPrefix(p.why, "not ready within") && w.now.Before(f.bootBy) {

@@ -150,6 +150,9 @@ func (w *world) announced(e Announce) {
 		}
 	case KindHung:
 		f := w.process(ID{e.Slot, e.Generation})
+		if f != nil && f.excused == w.steps && !strings.Contains(e.Text, "beat") {
+			w.fail("absence: %+v, and it may have said something", e)
+		}
 		if f == nil || strings.Contains(e.Text, "WATCHDOG") && w.now.Sub(later(f.aliveAt, f.readyAt)) < f.policy.Beat {
 			w.fail("watchdog: %+v, it said so at %v", e, f.aliveAt)
 		}

@@ -23,6 +23,7 @@ type Machine struct {
 
 	// Of the step at hand.
 	now     time.Time
+	absent  time.Duration
 	effects []Effect
 	dirty   []*slot
 }
@@ -60,12 +61,17 @@ func (m *Machine) addSlot(p *pool, n int) *slot {
 // Step takes one event and returns what is to be done about it, in order. The
 // slice is valid until the next Step.
 func (m *Machine) Step(now time.Time, ev Event) []Effect {
-	m.now = now
+	absent := m.absence(now)
+	m.now, m.absent = now, 0
 	m.effects = m.effects[:0]
 	for _, s := range m.dirty {
 		s.dirty = false
 	}
 	m.dirty = m.dirty[:0]
+	if absent > lapse {
+		m.absent = absent
+		m.excuse()
+	}
 	m.act(ev)
 	m.follow()
 	for _, s := range m.dirty {

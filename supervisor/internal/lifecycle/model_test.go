@@ -115,6 +115,30 @@ func (w *world) of(g *group, f func(*track)) {
 	}
 }
 
+// absence notes what the processes have to be excused for if the step comes late.
+func (w *world) absence() {
+	next := w.next()
+	absent := w.now.Sub(later(next, w.last))
+	w.last = w.now
+	if next.IsZero() || absent <= lapse {
+		return
+	}
+	w.seen[sawAbsence]++
+	for _, tr := range w.tracks {
+		for _, f := range tr.live {
+			switch p := w.phaseOf(f); {
+			case p == serving && !f.spared:
+				f.spared, f.excused = true, w.steps
+			case p == booting && f.running:
+				f.bootBy = f.bootBy.Add(absent)
+				if least := w.now.Add(min(readTime, f.policy.Boot)); !f.spared && f.bootBy.Before(least) {
+					f.bootBy, f.spared = least, true
+				}
+			}
+		}
+	}
+}
+
 // before notes what an event means for the world, whatever the machine makes
 // of it.
 func (w *world) before(ev Event) {
@@ -177,6 +201,11 @@ func (w *world) heard(ev Event) {
 	case SaidAlive:
 		if f := w.process(ev.ID); f != nil {
 			f.fed()
+			f.spared = f.spared && w.phaseOf(f) != serving
+		}
+	case Ponged:
+		if f := w.process(ev.ID); f != nil {
+			f.spared = f.spared && w.phaseOf(f) != serving
 		}
 	}
 }

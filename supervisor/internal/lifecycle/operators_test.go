@@ -28,6 +28,9 @@ func (w *world) anything() {
 		w.step(Tick{})
 	case n < 24: // nobody was looking
 		w.now = w.now.Add(upTo(r, 30*time.Second))
+		if odds(r, 2) {
+			w.pass() // what a process has said may be heard first
+		}
 		w.step(Tick{})
 	case n < 100:
 		w.stale(w.tracks[r.IntN(len(w.tracks))])
@@ -162,7 +165,7 @@ func (w *world) stale(tr *track) {
 
 // tally counts what a simulation has come by, so that it does not miss what it
 // is for.
-type tally [9]int
+type tally [10]int
 
 const (
 	sawSwap = iota
@@ -174,6 +177,7 @@ const (
 	sawReleased
 	sawDump
 	sawTakenUp
+	sawAbsence
 )
 
 func (t *tally) add(other tally) {
@@ -182,7 +186,7 @@ func (t *tally) add(other tally) {
 	}
 }
 
-var tallied = [...]string{"swap", "rollout that ended early", "reverted configuration", "new configuration", "slot gone", "recycled worker", "released pool", "dump", "machine taken up"}
+var tallied = [...]string{"swap", "rollout that ended early", "reverted configuration", "new configuration", "slot gone", "recycled worker", "released pool", "dump", "machine taken up", "absence"}
 
 // empty is what was not seen; "": nothing.
 func (t tally) empty() string {

@@ -12,7 +12,7 @@ import (
 
 // The tables of this package are scripts: at a time, an event, and the effects
 // wanted of it, in words (see words). The time of a row may not pass a timer
-// that is armed, so every timer of a script shows in it.
+// that is armed, so every timer of a script shows in it, unless the row is late.
 
 // row is one step. A nil ev is a Tick.
 type row struct {
@@ -21,6 +21,7 @@ type row struct {
 	want   string        // effects, in words, "; " between
 	next   time.Duration // when Next is due after it; 0: not looked at, never: no timer
 	reason string        // part of the reason of slot 1 after it; empty: not looked at
+	late   bool          // the supervisor did not run when a timer was due
 }
 
 const never = -1
@@ -75,7 +76,7 @@ func (sc script) play(t *testing.T) {
 	}
 	for i, r := range sc.rows {
 		now := epoch.Add(r.at)
-		if next := m.Next(); !next.IsZero() && next.Before(now) {
+		if next := m.Next(); !r.late && !next.IsZero() && next.Before(now) {
 			t.Fatalf("row %d at %v passes the timer at %v", i, r.at, next.Sub(epoch))
 		}
 		if r.ev == nil {

@@ -36,6 +36,8 @@ type proc struct {
 	ready bool   // it has been ready at least once
 	due   string // why it is to be recycled; empty: it is not
 
+	spared bool // it has had some time for an absence of the supervisor, and has given no sign of life since
+
 	// Timers; zero: not armed.
 	deadline time.Time // of the phase
 	aliveAt  time.Time // when living so long makes it ready
@@ -113,7 +115,7 @@ func (p *proc) greeted() {
 		p.aliveAt = time.Time{}
 		if p.phase == serving {
 			p.disarm()
-			p.phase, p.ready = booting, false
+			p.phase, p.ready, p.spared = booting, false, false
 			p.awaited, p.deadline = p.now(), p.now().Add(p.policy.Boot)
 			p.become(Starting, "it has said HELLO and is awaited to say READY")
 		}
@@ -131,7 +133,7 @@ func (p *proc) saidReady() {
 }
 
 func (p *proc) becomeReady() {
-	p.phase, p.ready, p.readyAt = serving, true, p.now()
+	p.phase, p.ready, p.readyAt, p.spared = serving, true, p.now(), false
 	p.deadline, p.aliveAt = time.Time{}, time.Time{}
 	p.armAge()
 	p.armPing(p.now())

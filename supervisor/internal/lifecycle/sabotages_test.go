@@ -106,6 +106,13 @@ var sabotages = []sabotage{
 			p.Dump = syscall.SIGABRT
 		}
 	}},
+	{name: "an absence is passed over", laws: "absence, boot", inside: procs(func(p *proc) { p.spared = true })},
+	{name: "a stop is put off too", laws: "stop", inside: procs(func(p *proc) {
+		if p.phase > serving && p.slot.m.absent > 0 {
+			p.deadline = p.deadline.Add(p.slot.m.absent)
+			p.slot.m.timers.set(p.slot, p.slot.nextTimer())
+		}
+	})},
 	{name: "the watchdog is not fed", laws: "watchdog", event: deaf(isEvent[SaidAlive])},
 	{name: "a generation comes again", laws: "generation", inside: func(m *Machine) { clear(m.generations) }},
 }

@@ -59,6 +59,7 @@ type world struct {
 	rng    *rand.Rand
 	m      *Machine
 	now    time.Time
+	last   time.Time // of the step before
 	agenda agenda
 	seq    int
 
@@ -103,7 +104,7 @@ type moment struct {
 // newWorld makes a machine with one to three pools and boots it.
 func newWorld(rng *rand.Rand, s sabotage) *world {
 	w := &world{
-		rng: rng, now: epoch, trouble: []int{8, 8, 40, 200}[rng.IntN(4)], meddle: []int{5, 20, 70}[rng.IntN(3)],
+		rng: rng, now: epoch, last: epoch, trouble: []int{8, 8, 40, 200}[rng.IntN(4)], meddle: []int{5, 20, 70}[rng.IntN(3)],
 		byName: map[string]*group{}, bySlot: map[Slot]*track{}, generations: map[Slot]uint64{}, open: map[uint64]asked{}, sabotaged: s,
 	}
 	w.m = New(rng.Float64)
@@ -216,6 +217,7 @@ func later(a, b time.Time) time.Time {
 func (w *world) step(ev Event) []Effect {
 	w.steps++
 	w.spawns, w.besides, w.recycles, w.reverted = w.spawns[:0], 0, w.recycles[:0], ""
+	w.absence()
 	w.before(ev)
 	if f := w.sabotaged.event; f != nil {
 		ev = f(w, ev)

@@ -57,7 +57,11 @@ func (p *proc) watchedBy(every time.Duration) {
 // saidAlive: its watchdog has what it wants, for a while.
 func (p *proc) saidAlive() {
 	p.armWatch()
-	if p.late && p.phase == serving {
+	if p.phase != serving {
+		return
+	}
+	p.spared = false
+	if p.late {
 		p.late = false
 		p.recovered()
 	}
@@ -91,7 +95,7 @@ func (p *proc) ponged(beat time.Duration) {
 		return
 	}
 	asked := !p.pongBy.IsZero()
-	p.pongBy = time.Time{}
+	p.pongBy, p.spared = time.Time{}, false
 	if limit := p.policy.Beat; asked && limit > 0 && beat > limit {
 		what := fmt.Sprintf("its beat stands still for %v", beat.Round(time.Millisecond))
 		p.failed(what, what)

@@ -86,7 +86,7 @@ func TestReasonsInWords(t *testing.T) {
 	m.Step(epoch, AddPool{Op: 2, Pool: "cache", Slots: 1, Policy: basic()})
 	is(Slot{"cache", 1}, "its pool is new")
 	m.Step(epoch, spawned(1))
-	m.Step(epoch.Add(31*time.Second), Tick{}) // it was due a second ago
+	m.Step(epoch.Add(30*time.Second+50*time.Millisecond), Tick{}) // it was due a moment ago
 	is(Slot{"web", 1}, "not ready within 30s")
 }
 
