@@ -296,6 +296,7 @@ func (c Config) Validate() error {
 	}
 	seen := map[string]bool{}
 	errs = append(errs, c.validateOrder()...)
+	errs = append(errs, c.validateListen()...)
 	for _, p := range c.Pools {
 		if seen[p.Name] {
 			errs = append(errs, &FieldError{"pools." + p.Name, "there are two pools of this name"})
@@ -442,6 +443,20 @@ func (p Pool) validateSystem(bad func(string, string, ...any)) {
 			bad(".listen", "%q is no name of a socket: LISTEN_FDNAMES has colons between them", name)
 		}
 	}
+}
+
+// validateListen: two sockets can't have one address.
+func (c Config) validateListen() []error {
+	var errs []error
+	first := map[string]wanted{}
+	for _, w := range wantedBy(c.Pools...) {
+		if o, taken := first[w.key]; taken && o.field() != w.field() {
+			errs = append(errs, &FieldError{w.field(), "this is the address of " + o.field() + " already; choose another"})
+			continue
+		}
+		first[w.key] = w
+	}
+	return errs
 }
 
 // validateOrder looks at what pools come after which.

@@ -3,7 +3,6 @@ package supervisor
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -16,10 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"example.com/brood/supervisor/handover"
 	"example.com/brood/supervisor/internal/cgroup"
 	"example.com/brood/supervisor/internal/lifecycle"
-	"example.com/brood/supervisor/internal/listen"
 	"example.com/brood/supervisor/internal/process"
 )
 
@@ -236,147 +233,6 @@ func (l *live) enterCgroup(tree *cgroup.Tree, spec *process.Spec) error {
 	}
 	spec.CgroupFD = int(l.cgroupFD.Fd())
 	return nil
-}
-
-// sockets are the listening sockets of all pools, opened once and kept as long
-// as a pool has them.
-type sockets struct {
-	mu   sync.Mutex
-	open map[string]*listen.Socket // by socketKey
-}
-
-// socketKey names a socket by its pool, its name there, and its address: while a
-// pool moves from one address to another it has both.
-func socketKey(pool, name string, spec listen.Spec) string {
-	address, _, _ := strings.Cut(spec.String(), "?")
-	return pool + "\x00" + name + "\x00" + address
-}
-
-// prepare opens what pools need and is not open. If one can't be, those that
-// were opened now are closed again and nothing is changed.
-func (k *sockets) prepare(pools []Pool) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	fresh := map[string]*listen.Socket{}
-	changed := map[*listen.Socket]listen.Spec{} // another mode or owner
-	fail := func(field string, err error) error {
-		for _, s := range fresh {
-			s.Close()
-		}
-		return &FieldError{field, err.Error()}
-	}
-	for _, p := range pools {
-		for _, name := range slices.Sorted(maps.Keys(p.Listen)) {
-			field := "pools." + p.Name + ".listen." + name
-			spec, err := listen.Parse(p.Listen[name])
-			if err != nil {
-				return fail(field, err)
-			}
-			key := socketKey(p.Name, name, spec)
-			if have := k.open[key]; have != nil {
-				if !have.Spec().Equal(spec) {
-					changed[have] = spec
-				}
-				continue
-			}
-			socket, err := listen.Open(spec)
-			if err != nil {
-				return fail(field, err)
-			}
-			fresh[key] = socket
-		}
-	}
-	maps.Copy(k.open, fresh)
-	var errs []error
-	for s, spec := range changed {
-		errs = append(errs, s.Change(spec))
-	}
-	return errors.Join(errs...)
-}
-
-// settle closes what no pool has any more.
-func (k *sockets) settle(pools []Pool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	wanted := map[string]bool{}
-	for _, p := range pools {
-		for name, text := range p.Listen {
-			if spec, err := listen.Parse(text); err == nil {
-				wanted[socketKey(p.Name, name, spec)] = true
-			}
-		}
-	}
-	for key, s := range k.open {
-		if !wanted[key] {
-			s.Close()
-			delete(k.open, key)
-		}
-	}
-}
-
-// files are a pool's sockets in the order of their names. They stay open here.
-func (k *sockets) files(p *Pool) ([]*os.File, []string, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	names := slices.Sorted(maps.Keys(p.Listen))
-	files := make([]*os.File, len(names))
-	for i, name := range names {
-		spec, err := listen.Parse(p.Listen[name])
-		if err != nil {
-			return nil, nil, err
-		}
-		s := k.open[socketKey(p.Name, name, spec)]
-		if s == nil {
-			return nil, nil, fmt.Errorf("its socket %s is not open", name)
-		}
-		files[i] = s.File()
-	}
-	return files, names, nil
-}
-
-// carriedSocket is one of them as it is handed over. Its key need not be UTF-8.
-type carriedSocket struct {
-	Key    []byte
-	Socket listen.Saved
-}
-
-// export puts down all that are open.
-func (k *sockets) export(out *handover.Out) (all []carriedSocket, err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for key, s := range k.open {
-		saved, err := s.Export(out)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, carriedSocket{[]byte(key), saved})
-	}
-	return all, nil
-}
-
-// adopt takes over what export has put down.
-func (k *sockets) adopt(in *handover.In, all []carriedSocket) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, c := range all {
-		s, err := listen.Adopt(in, c.Socket)
-		if err != nil {
-			return err
-		}
-		k.open[string(c.Key)] = s
-	}
-	return nil
-}
-
-func (k *sockets) close() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	var errs []error
-	for _, s := range k.open {
-		errs = append(errs, s.Close())
-	}
-	clear(k.open)
-	return errors.Join(errs...)
 }
 
 // groupGone is how long a worker's cgroup may take to become empty.

@@ -49,7 +49,8 @@ func (s *Supervisor) Plan(cfg Config) ([]Change, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("supervisor: %w", err)
 	}
-	return s.plan(cfg.withDefaults().Pools), nil
+	pools := cfg.withDefaults().Pools
+	return s.planSockets(s.plan(pools), pools), nil
 }
 
 // plan compares with what was last asked for, not with what scale has made of
@@ -128,25 +129,30 @@ func (s *Supervisor) Reload(ctx context.Context, cfg Config) ([]Change, error) {
 		return nil, ErrBusy
 	}
 	pools := cfg.withDefaults().Pools
-	changes := s.plan(pools)
-	if err := errors.Join(s.sockets.prepare(pools), s.prepare(pools)); err != nil {
-		s.sockets.settle(*s.declared.Load())
+	if err := errors.Join(s.prepareSockets(pools), s.prepare(pools)); err != nil {
+		s.settleSockets()
 		s.reloading.Unlock()
 		return nil, err
 	}
+	changes := s.planSockets(s.plan(pools), pools)
 	waiting := slices.Clone(changes)
 	finished := make(chan []Change, 1)
 	over := make(chan struct{})
 	s.reloaded.Store(&over)
 	go func() { // it ends at the latest with the loop, and holds the lock until then
+		defer func() { finished <- changes }() // at the very end: who has this answer may begin the next
 		defer close(over)
 		defer s.reloading.Unlock()
 		for i := range changes {
 			s.change(&changes[i], pools)
 		}
 		s.adopt(pools, changes)
-		s.sockets.settle(*s.declared.Load())
-		finished <- changes
+		for _, c := range changes {
+			if !c.Failed() {
+				s.sockets.rolled(c.Pool)
+			}
+		}
+		s.settleSockets()
 	}()
 	select {
 	case changes := <-finished:
@@ -159,6 +165,37 @@ func (s *Supervisor) Reload(ctx context.Context, cfg Config) ([]Change, error) {
 		}
 	}
 	return waiting, nil
+}
+
+// planSockets has pools rolled, too, whose workers have a socket that nobody can reach.
+func (s *Supervisor) planSockets(changes []Change, pools []Pool) []Change {
+	for i := range changes {
+		c := &changes[i]
+		at := slices.IndexFunc(pools, func(p Pool) bool { return p.Name == c.Pool })
+		if at < 0 || c.Kind == ChangeAdd || !s.sockets.needsRoll(pools[at]) {
+			continue
+		}
+		c.Kind = ChangeRoll
+		if !slices.Contains(c.Fields, "listen") {
+			c.Fields = append(c.Fields, "listen")
+		}
+	}
+	return changes
+}
+
+func (s *Supervisor) prepareSockets(pools []Pool) error {
+	anew, err := s.sockets.prepare(pools)
+	for _, w := range anew {
+		s.cfg.Log.Warn("the file of a socket was gone, or another's: it is made anew, and workers that have the old one are replaced", "pool", w.pool, "socket", w.spec.String())
+	}
+	return err
+}
+
+// settleSockets makes them what the pools that were last asked for want.
+func (s *Supervisor) settleSockets() {
+	if err := s.sockets.settle(*s.declared.Load()); err != nil {
+		s.cfg.Log.Error("a socket is not as it was before the reload, or could not be closed", "error", err)
+	}
 }
 
 // Reloaded is closed when the last reload that has begun is over, which may be later

@@ -96,7 +96,7 @@ func New(cfg Config) (*Supervisor, error) {
 	s.oom.read = oomKills
 	s.declared.Store(&s.cfg.Pools)
 	s.running, s.stopped = context.WithCancel(context.Background())
-	s.sockets.open = map[string]*listen.Socket{}
+	s.sockets.open, s.sockets.stale = map[string]*listen.Socket{}, map[string]bool{}
 	boards := make([]*board, len(s.cfg.Pools))
 	for i, p := range s.cfg.Pools {
 		boards[i] = newBoard(p, p.Workers)
@@ -186,7 +186,7 @@ func (s *Supervisor) begin() (err error) {
 		options.Before = s.carried.Orphans
 	} else {
 		s.stdout, s.stderr = capture.NewSink(s.cfg.Stdout, s.outputFails("stdout")), capture.NewSink(s.cfg.Stderr, s.outputFails("stderr"))
-		if err := s.sockets.prepare(s.cfg.Pools); err != nil {
+		if _, err := s.sockets.prepare(s.cfg.Pools); err != nil {
 			return err
 		}
 	}

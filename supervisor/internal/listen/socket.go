@@ -63,6 +63,20 @@ func (s *Socket) Addr() string {
 	return addrPort(sa).String()
 }
 
+// Lost reports whether clients can't find a unix socket any more: its node is gone,
+// as after a cleaner of temporary files, or another has taken its place. A socket
+// can't be given another node; Open makes another socket.
+func (s *Socket) Lost() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spec.Network != "unix" {
+		return false
+	}
+	var st unix.Stat_t
+	err := unix.Lstat(s.spec.Path, &st)
+	return err == unix.ENOENT || err == nil && idOf(st) != s.node
+}
+
 // Close closes the supervisor's copy, and removes the node of a unix socket
 // unless another has taken its place. Workers that still have the socket go on
 // accepting what is in its queue.
