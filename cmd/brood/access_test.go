@@ -53,7 +53,7 @@ func configured(t *testing.T, control string) (s *server, file string) {
 	needRoot(t)
 	dir := socketDir(t)
 	file = filepath.Join(dir, "brood.yaml")
-	text := "pools:\n  web: {command: [sh, -c, \"echo I am web; exec echo-worker\"], workers: 2}\n  db: {command: [sh, -c, \"echo I am db; exec echo-worker\"]}\ncontrol:\n" + strings.ReplaceAll(control, "DIR", dir)
+	text := "pools:\n  web: {command: [sh, -c, \"echo I am web; echo web prints >&2; exec echo-worker\"], workers: 2}\n  db: {command: [sh, -c, \"echo I am db; echo db prints >&2; exec echo-worker\"]}\ncontrol:\n" + strings.ReplaceAll(control, "DIR", dir)
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -204,6 +204,71 @@ func TestWhoami(t *testing.T) {
 	}
 	r := as(t, flusher, s.socket, "curl -s --unix-socket $BROOD_SOCKET http://b/v1/whoami")
 	wantIn(t, "narrowed", r.stdout, `"narrowed":[{"role":"operator","pools":["web"],"commands":["echo","pid"]}],"everywhere":"none"`)
+	for line, want := range map[string]string{
+		"brood whoami": ": operator of web for echo, pid, because access rule 4 names uid 61004 or a group of it\n",
+		"echo whoami | socat -t30 - UNIX-CONNECT:$BROOD_SOCKET": ", role operator of web for echo, pid: access rule 4 names uid 61004",
+	} {
+		wantIn(t, line, as(t, flusher, s.socket, line).stdout, want)
+	}
+}
+
+// TestOutputIsForOperators: what a worker printed before it ended is shown by no page
+// to who may not read its log, also when another has just been shown it.
+func TestOutputIsForOperators(t *testing.T) {
+	need(t, "curl", "socat")
+	s, _ := configured(t, ruled)
+	if r := as(t, root, s.socket, "brood restart web && brood restart db"); r.code != 0 {
+		t.Fatal(r)
+	}
+	lines := []string{"brood status web/1", "brood status db/1", "brood events", "echo 'json show worker web/1' | socat -t30 - UNIX-CONNECT:$BROOD_SOCKET"}
+	for _, page := range []string{"status", "status?commands=false", "pools/web", "pools/db", "workers", "workers/web/1", "workers/db/1", "events"} {
+		lines = append(lines, "curl -s --unix-socket $BROOD_SOCKET 'http://b/v1/"+page+"'")
+	}
+	page := strings.Join(lines, "; ")
+	for _, tt := range []struct {
+		who     who
+		web, db bool
+	}{
+		{root, true, true}, {monitor, false, false}, {deploy, true, true}, {webAdmin, true, false}, {flusher, false, false}, {root, true, true},
+	} {
+		r := as(t, tt.who, s.socket, page)
+		if strings.Contains(r.stdout, "web prints") != tt.web || strings.Contains(r.stdout, "db prints") != tt.db || !strings.Contains(r.stdout, "web/1") {
+			t.Errorf("uid %d: want web's %t, db's %t; got %v", tt.who.uid, tt.web, tt.db, r)
+		}
+	}
+}
+
+// TestTheOnlyPoolOfACaller: to who may see one pool it is the only one.
+func TestTheOnlyPoolOfACaller(t *testing.T) {
+	need(t, "socat")
+	s, _ := configured(t, ruled)
+	for _, tt := range []struct {
+		who        who
+		line, want string
+	}{
+		{webAdmin, "@1 echo mine", "mine\n"},
+		{webAdmin, "json @1 fail", `"worker":"web/1#1"`},
+		{webAdmin, "show worker @2", "target: web/2\n"},
+		{webAdmin, "health @1", "ok: web "},
+		{webAdmin, "logs @1", "I am web\n"},
+		{webAdmin, "events @1", " web/1#1 state ready"},
+		{flusher, "@2 echo mine", "mine\n"},
+		{flusher, "@1 fail", "error: denied: command (web/1 fail)"},
+		{monitor, "@1 echo", "error: denied: command (@1 echo)"},
+		{monitor, "health @1", "say which of web, db"},
+		{deploy, "@1 echo", "say which of web, db"},
+		{stranger, "@1 echo", "error: denied: command (@1 echo)"},
+	} {
+		r := as(t, tt.who, s.socket, fmt.Sprintf("echo '%s' | socat -t30 - UNIX-CONNECT:$BROOD_SOCKET", tt.line))
+		wantIn(t, fmt.Sprintf("uid %d: %s", tt.who.uid, tt.line), r.stdout, tt.want)
+		if (tt.who == webAdmin || tt.who == flusher) && (strings.Contains(r.stdout, "db") || strings.Contains(r.stdout, "several")) {
+			t.Errorf("uid %d: %s: it tells of others: %q", tt.who.uid, tt.line, r.stdout)
+		}
+	}
+	r := as(t, webAdmin, s.socket, "curl -s -d '[\"mine\"]' --unix-socket $BROOD_SOCKET http://b/echo")
+	if r.stdout != "mine" {
+		t.Errorf("the shorthand: %v", r)
+	}
 }
 
 // TestReloadedRules: rules that a reload brings hold for who is connected already,
@@ -296,7 +361,7 @@ func TestAuditFile(t *testing.T) {
 	s, _ := configured(t, ruled+"  audit: DIR/audit\n  audit_required: true\n")
 	path := filepath.Join(filepath.Dir(s.socket), "audit")
 	as(t, flusher, s.socket, "brood status; brood health; brood whoami; brood ping web/1; brood send web echo x; brood send web fail; brood send web/1 echo y")
-	as(t, webAdmin, s.socket, "brood restart web/2; brood send web/9 echo")
+	as(t, webAdmin, s.socket, "brood restart web/2; brood send web/9 echo; brood send --all web fail")
 	as(t, deploy, s.socket, "brood reload; brood send web echo '\n{\"uid\":0}'")
 	as(t, stranger, s.socket, "brood shutdown; echo '@web/1 echo' | socat - UNIX-CONNECT:$BROOD_SOCKET")
 	text, err := os.ReadFile(path)
@@ -321,6 +386,7 @@ func TestAuditFile(t *testing.T) {
 		"61004/61004 operator command web/1 echo: ok",
 		"61003/61600 operator restart web/2: ok",
 		"61003/61600 operator command web/9 echo: not_found",
+		"61003/61600 operator command web/* fail: error",
 		"61001/61001 admin reload : ok",
 		"61001/61001 admin command web echo: ok",
 		"61000/61000 none shutdown : denied",

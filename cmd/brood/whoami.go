@@ -38,7 +38,7 @@ func whoamiCommand(g *globals) *cobra.Command {
 			if name == "" {
 				name = "no name"
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "uid %d (%s), gid %d: %s, because %s\n", w.UID, name, w.GID, w.Role, w.Reason)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "uid %d (%s), gid %d: %s, because %s\n", w.UID, name, w.GID, printable(w.Rights()), printable(w.Reason))
 			return err
 		},
 	}

@@ -122,6 +122,9 @@ func (s *Server) do(c *caller, a ask, f func() error) error {
 	if r := s.rights(c); !s.may(r, a) {
 		return s.deny(c, a, said, r)
 	}
+	if a.scope == scopePool && a.target.Pool == "" {
+		f = s.several // what was judged is no pool, so none is to be found by then
+	}
 	if a.verb == verbCommand && !isCommandName(a.command) {
 		return s.counted(a.verb, badCommand(a.command))
 	}
@@ -168,7 +171,26 @@ func (s *Server) counted(v verb, err error) error {
 	return nil
 }
 
-// named fills in the name of the only pool, if there is only one.
+// meant fills in the only pool that the caller may see: to them there are no others.
+func (s *Server) meant(c *caller, t supervisor.Target) supervisor.Target {
+	if t.Pool != "" {
+		return t
+	}
+	sees := s.sees(c, verbStatus)
+	seen := slices.DeleteFunc(s.cfg.Supervisor.PoolNames(), func(pool string) bool { return !sees(pool) })
+	if len(seen) == 1 {
+		t.Pool = seen[0]
+	}
+	return t
+}
+
+// several refuses a target that leaves open which pool is meant.
+func (s *Server) several() error {
+	return &supervisor.NoPoolError{Known: s.cfg.Supervisor.PoolNames()}
+}
+
+// named fills in the name of the only pool, if there is only one, to judge what is
+// asked.
 func (s *Server) named(t supervisor.Target) supervisor.Target {
 	if names := s.cfg.Supervisor.PoolNames(); len(names) == 1 {
 		t.Pool = names[0]
@@ -183,8 +205,8 @@ func (s *Server) may(r rights, a ask) bool {
 		return true
 	case a.scope == scopePool && a.target.Pool == "*":
 		return s.mayInAll(r, a)
-	case a.scope == scopePool && a.target.Pool == "": // of several, which the verb itself refuses
-		return r.somewhere(a.verb)
+	case a.scope == scopePool && a.target.Pool == "": // of several, which is refused for that
+		return slices.ContainsFunc(s.cfg.Supervisor.PoolNames(), func(pool string) bool { return r.in(pool, a.verb, a.command) })
 	case a.scope == scopePool:
 		return r.in(a.target.Pool, a.verb, a.command)
 	case a.scope == scopeSeen, minRole[a.verb] <= RoleViewer:

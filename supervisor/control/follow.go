@@ -27,10 +27,8 @@ type eventQuery struct {
 func (s *Server) eventsFor(c *caller, q eventQuery) (eventQuery, error) {
 	a := ask{verb: verbEvents, scope: scopeSeen}
 	if !q.all {
+		q.target = s.meant(c, q.target)
 		a = ask{verb: verbEvents, scope: scopePool, target: q.target}
-		if q.target.Pool == "" {
-			q.target = s.named(q.target)
-		}
 	}
 	err := s.do(c, a, func() error { return s.eventTarget(q) })
 	q.sees = s.sees(c, verbEvents)
@@ -184,17 +182,18 @@ func (s *Server) followEvents(ctx context.Context, c *caller, q eventQuery, emit
 // when the other has gone.
 const keepAlive = 15 * time.Second
 
-// logAsk is the ask for the output of t; all: of whatever the caller may see.
-func (s *Server) logAsk(t supervisor.Target, all bool) (ask, supervisor.Target) {
+// logAsk is c's ask for the output of t; all: of whatever the caller may see.
+func (s *Server) logAsk(c *caller, t supervisor.Target, all bool) (ask, supervisor.Target) {
 	if all {
 		return ask{verb: verbLogs, scope: scopeSeen}, supervisor.Target{Pool: "*", All: true}
 	}
+	t = s.meant(c, t)
 	return ask{verb: verbLogs, scope: scopePool, target: t}, t
 }
 
 // doLogs is the last lines that the workers of t have printed.
 func (s *Server) doLogs(c *caller, t supervisor.Target, all bool, lines int) (out []supervisor.LogLine, err error) {
-	a, t := s.logAsk(t, all)
+	a, t := s.logAsk(c, t, all)
 	err = s.do(c, a, func() error {
 		out, err = s.cfg.Supervisor.Logs(t, lines)
 		return err
@@ -206,7 +205,7 @@ func (s *Server) doLogs(c *caller, t supervisor.Target, all bool, lines int) (ou
 // ends, emit returns an error, a hold ends it, which is errHeld, or no line will come
 // any more, which is nil. Each keepAlive without one emit is called with nothing.
 func (s *Server) followLogs(ctx context.Context, c *caller, t supervisor.Target, all bool, lines int, emit func([]supervisor.LogLine) error) error {
-	a, t := s.logAsk(t, all)
+	a, t := s.logAsk(c, t, all)
 	var f *supervisor.LogFollower
 	err := s.do(c, a, func() (err error) {
 		f, err = s.cfg.Supervisor.FollowLogs(t, lines)

@@ -39,6 +39,7 @@ func (c *lineConn) command(r *lineRequest) (v any, err error) {
 
 func (c *lineConn) commandOne(ctx context.Context, r *lineRequest, t supervisor.Target, m ipc.Message) (any, error) {
 	p := pieceWriter{c: c, json: r.JSON}
+	t = c.s.meant(c.g.caller, t)
 	err := c.s.do(c.g.caller, ask{verbCommand, scopePool, t, r.Words[0]}, func() (err error) {
 		p.reply, err = c.s.cfg.Supervisor.CallStream(ctx, t, r.Words[0], m, p.take)
 		return err

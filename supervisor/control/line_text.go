@@ -45,7 +45,7 @@ func appendText(out []byte, v any) []byte {
 	case api.Replies:
 		return appendReplies(out, v.Replies)
 	case api.Whoami:
-		return fmt.Appendf(out, "uid %d, user %s, gid %d, pid %d, role %s: %s\n", v.UID, dash(v.User), v.GID, v.PID, v.Role, oneLine(v.Reason))
+		return fmt.Appendf(out, "uid %d, user %s, gid %d, pid %d, role %s: %s\n", v.UID, dash(v.User), v.GID, v.PID, v.Rights(), oneLine(v.Reason))
 	case api.Upgrade:
 		return fmt.Appendf(out, "done: the supervisor is now brood %s\n", oneLine(v.Version))
 	case api.Version:

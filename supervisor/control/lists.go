@@ -1,25 +1,43 @@
 package control
 
 import (
+	"errors"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// The lists of everything are the same for everybody who may see everything, so
-// what was made for one is given to the next: until something changes, or a moment
-// has passed, as uptime and the like move by themselves.
+// The lists of everything are the same for everybody who may see everything, and for
+// everybody who may read all output besides, so what was made for one is given to the
+// next: until something changes, or a moment has passed, as uptime and the like move by
+// themselves.
 
 // listAge is how old the figures in a list may be that move by themselves.
 const listAge = 100 * time.Millisecond
 
 type lists struct {
-	status, brief, pools, workers keptList
+	status, brief, pools, workers keptPair
 	done                          atomic.Uint64 // what was done through this server
 }
 
-// keptList is one of them, as it was last made.
+// keptPair is one of them: without workers' output and with it.
+type keptPair [2]keptList
+
+// of is the one for who has r; nil: they are given neither.
+func (l *keptPair) of(r rights, v verb) *keptList {
+	switch {
+	case !r.everywhere(v):
+		return nil
+	case r.everywhere(verbLogs):
+		return &l[1]
+	case r.somewhere(verbLogs): // of some pools
+		return nil
+	}
+	return &l[0]
+}
+
+// keptList is one of these, as it was last made.
 type keptList struct {
 	last atomic.Pointer[listText]
 	mu   sync.Mutex // held by who makes it anew
@@ -55,10 +73,15 @@ func (l *keptList) get(changes, done uint64, make func() ([]byte, error)) ([]byt
 	return body, err
 }
 
+// errReloaded: the rules have changed while a list was made, so it is not kept.
+var errReloaded = errors.New("other rules are in force")
+
 // listed answers with a list, kept or made by do, which asks for the right. The
 // page's parameters, if it knows any, were read.
-func listed[T any](s *Server, r *request, l *keptList, do func(*caller) (T, error), known ...string) error {
-	if !s.rights(r.caller).everywhere(r.verb) {
+func listed[T any](s *Server, r *request, lists *keptPair, do func(*caller) (T, error), known ...string) error {
+	rules := s.access.Load()
+	l := lists.of(s.rights(r.caller), r.verb)
+	if l == nil {
 		return answerWith(r, do, known...)
 	}
 	if _, err := r.query(known...); err != nil {
@@ -72,8 +95,14 @@ func listed[T any](s *Server, r *request, l *keptList, do func(*caller) (T, erro
 		if err != nil {
 			return nil, err
 		}
+		if s.access.Load() != rules { // it may be for another's eyes
+			return nil, errReloaded
+		}
 		return mustJSON(out), nil
 	})
+	if errors.Is(err, errReloaded) {
+		return answerWith(r, do, known...)
+	}
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,50 @@ func TestKeptList(t *testing.T) {
 	}
 	if get(9, 9) != "5" {
 		t.Error("an error is kept")
+	}
+}
+
+// TestKeptPair: who may read no output is not given what was made for who may.
+func TestKeptPair(t *testing.T) {
+	var l keptPair
+	for _, tt := range []struct {
+		rights rights
+		want   *keptList
+	}{
+		{rights{whole: RoleAdmin}, &l[1]},
+		{rights{whole: RoleOperator}, &l[1]},
+		{rights{whole: RoleViewer}, &l[0]},
+		{rights{whole: RoleViewer, parts: []part{{role: RoleOperator, commands: []string{"flush"}}}}, &l[0]},
+		{rights{whole: RoleViewer, parts: []part{{role: RoleOperator, pools: []string{"web"}}}}, nil},
+		{rights{parts: []part{{role: RoleOperator, pools: []string{"web"}}}}, nil},
+		{rights{}, nil},
+	} {
+		if l.of(tt.rights, verbStatus) != tt.want {
+			t.Errorf("%v is given another list", tt.rights)
+		}
+	}
+}
+
+// TestListOfOtherRules: a list that was made while the rules changed is kept for
+// nobody.
+func TestListOfOtherRules(t *testing.T) {
+	h := serveHere(t, Config{}, workers("web", 1))
+	web := httptest.NewRecorder()
+	r := &request{Request: httptest.NewRequest("GET", "/", nil), w: web, verb: verbStatus, caller: &caller{peer: Peer{known: true}}}
+	var l keptPair
+	made := 0
+	err := listed(h.server, r, &l, func(*caller) (string, error) {
+		made++
+		h.server.SetAccess(Access{Door: Door{Max: RoleViewer}})
+		return "list", nil
+	})
+	if err != nil || made != 2 || web.Body.String() != "\"list\"\n" {
+		t.Errorf("made %d times: %v %q", made, err, web.Body)
+	}
+	for i := range l {
+		if l[i].last.Load() != nil {
+			t.Errorf("list %d is kept", i)
+		}
 	}
 }
 

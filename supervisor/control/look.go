@@ -41,7 +41,7 @@ func (s *Server) doStatus(c *caller) (out api.Status, err error) {
 			Health: healthOf(st, 0).Health, Pools: make([]api.Pool, len(st.Pools)), Trouble: s.trouble(),
 		}
 		for i, p := range st.Pools {
-			out.Pools[i] = poolJSON(p)
+			out.Pools[i] = poolJSON(p, s.sees(c, verbLogs))
 		}
 		return nil
 	})
@@ -61,7 +61,7 @@ func (s *Server) doPools(c *caller) (out api.Pools, err error) {
 		st := s.seen(c, verbStatus)
 		out = api.Pools{Pools: make([]api.Pool, len(st.Pools))}
 		for i, p := range st.Pools {
-			out.Pools[i] = poolJSON(p)
+			out.Pools[i] = poolJSON(p, s.sees(c, verbLogs))
 			out.Pools[i].Slots = nil
 		}
 		return nil
@@ -70,6 +70,7 @@ func (s *Server) doPools(c *caller) (out api.Pools, err error) {
 }
 
 func (s *Server) doPool(c *caller, t supervisor.Target) (out api.Pool, err error) {
+	t = s.meant(c, t)
 	err = s.do(c, ask{verbStatus, scopePool, t, ""}, func() error {
 		s.cfg.Supervisor.Sample(statusAge)
 		st, err := s.cfg.Supervisor.Select(t)
@@ -79,7 +80,7 @@ func (s *Server) doPool(c *caller, t supervisor.Target) (out api.Pool, err error
 		if len(st.Pools) != 1 {
 			return failf(api.CodeConflict, "* names all pools; GET /v1/pools lists them")
 		}
-		out = poolJSON(st.Pools[0])
+		out = poolJSON(st.Pools[0], s.sees(c, verbLogs))
 		return nil
 	})
 	return out, err
@@ -87,7 +88,7 @@ func (s *Server) doPool(c *caller, t supervisor.Target) (out api.Pool, err error
 
 func (s *Server) doWorkers(c *caller) (out api.Workers, err error) {
 	err = s.do(c, ask{verb: verbStatus, scope: scopeSeen}, func() error {
-		out.Workers = workersJSON(s.seen(c, verbStatus))
+		out.Workers = workersJSON(s.seen(c, verbStatus), s.sees(c, verbLogs))
 		return nil
 	})
 	return out, err
@@ -95,10 +96,11 @@ func (s *Server) doWorkers(c *caller) (out api.Workers, err error) {
 
 // doWorkersOf is the slots that t names.
 func (s *Server) doWorkersOf(c *caller, t supervisor.Target) (out api.Workers, err error) {
+	t = s.meant(c, t)
 	err = s.do(c, ask{verbStatus, scopePool, t, ""}, func() error {
 		s.cfg.Supervisor.Sample(statusAge)
 		st, err := s.cfg.Supervisor.Select(t)
-		out.Workers = workersJSON(st)
+		out.Workers = workersJSON(st, s.sees(c, verbLogs))
 		return err
 	})
 	return out, err
@@ -106,6 +108,7 @@ func (s *Server) doWorkersOf(c *caller, t supervisor.Target) (out api.Workers, e
 
 // doWorker is one slot, with what ended in it.
 func (s *Server) doWorker(c *caller, t supervisor.Target) (out api.Worker, err error) {
+	t = s.meant(c, t)
 	err = s.do(c, ask{verbStatus, scopePool, t, ""}, func() error {
 		s.cfg.Supervisor.Sample(statusAge)
 		st, err := s.cfg.Supervisor.Select(t)
@@ -113,9 +116,10 @@ func (s *Server) doWorker(c *caller, t supervisor.Target) (out api.Worker, err e
 			return err
 		}
 		w := st.Pools[0].Slots[0]
-		out = workerJSON(w, time.Now())
+		logs := s.sees(c, verbLogs)
+		out = workerJSON(w, time.Now(), logs)
 		for i := range w.Exits {
-			out.Exits = append(out.Exits, *exitJSON(&w.Exits[i]))
+			out.Exits = append(out.Exits, *exitJSON(&w.Exits[i], w.Pool, logs))
 		}
 		return nil
 	})
@@ -137,6 +141,7 @@ func (s *Server) doHealthOf(c *caller, target string, minReady int) (out api.Hea
 	if err != nil {
 		return out, err
 	}
+	t = s.meant(c, t)
 	err = s.do(c, ask{verbHealth, scopePool, t, ""}, func() error {
 		st, err := s.cfg.Supervisor.Select(t)
 		out = healthOf(st, minReady)
@@ -318,31 +323,32 @@ func stamp(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-func poolJSON(p supervisor.PoolStatus) api.Pool {
+// poolJSON is a pool for who may read the output of those that logs reports.
+func poolJSON(p supervisor.PoolStatus, logs func(pool string) bool) api.Pool {
 	now := time.Now()
 	out := api.Pool{
 		Name: p.Name, Workers: p.Workers, Ready: p.Ready, MinReady: p.MinReady,
 		Queued: p.Queued, Health: poolHealth(p, 0).Health, Slots: make([]api.Worker, len(p.Slots)),
 	}
 	for i, w := range p.Slots {
-		out.Slots[i] = workerJSON(w, now)
+		out.Slots[i] = workerJSON(w, now, logs)
 	}
 	return out
 }
 
 // workersJSON is every slot of st.
-func workersJSON(st supervisor.Status) []api.Worker {
+func workersJSON(st supervisor.Status, logs func(pool string) bool) []api.Worker {
 	now := time.Now()
 	all := []api.Worker{}
 	for _, p := range st.Pools {
 		for _, w := range p.Slots {
-			all = append(all, workerJSON(w, now))
+			all = append(all, workerJSON(w, now, logs))
 		}
 	}
 	return all
 }
 
-func workerJSON(w supervisor.SlotStatus, now time.Time) api.Worker {
+func workerJSON(w supervisor.SlotStatus, now time.Time, logs func(pool string) bool) api.Worker {
 	out := api.Worker{
 		Target: w.Target().String(), Pool: w.Pool, Slot: w.Slot, Generation: w.Generation,
 		State: string(w.State), Want: "down", PID: w.PID,
@@ -364,15 +370,19 @@ func workerJSON(w supervisor.SlotStatus, now time.Time) api.Worker {
 		out.Commands = append(out.Commands, api.Command{Name: c.Name, Help: c.Help})
 	}
 	if e := w.LastExit; e != nil {
-		out.LastExit = exitJSON(e)
+		out.LastExit = exitJSON(e, w.Pool, logs)
 	}
 	return out
 }
 
-func exitJSON(e *supervisor.ExitStatus) *api.Exit {
+// exitJSON is an exit in a pool. Its last lines are output, and for who may read that.
+func exitJSON(e *supervisor.ExitStatus, pool string, logs func(pool string) bool) *api.Exit {
 	out := &api.Exit{
 		Generation: e.Generation, PID: e.PID, Core: e.Core, Error: e.Err,
-		At: stamp(e.At), UptimeMS: e.Uptime.Milliseconds(), Text: e.String(), Stderr: e.Stderr, OOM: e.OOM,
+		At: stamp(e.At), UptimeMS: e.Uptime.Milliseconds(), Text: e.String(), OOM: e.OOM,
+	}
+	if len(e.Stderr) > 0 && logs(pool) {
+		out.Stderr = e.Stderr
 	}
 	if e.OOM {
 		out.Text += ", probably by the kernel for want of memory"

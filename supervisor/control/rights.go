@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"example.com/brood/supervisor/control/api"
 )
 
 // Access says who may do what. The zero Access makes root admin and lets nobody
@@ -156,24 +158,17 @@ func (r rights) in(pool string, v verb, command string) bool {
 // particular.
 func (r rights) everywhere(v verb) bool { return r.whole.may(v) }
 
-// String is the rights in words, for refusals.
-func (r rights) String() string {
-	if len(r.parts) == 0 {
-		return r.whole.String()
-	}
-	var words []string
-	if r.whole > RoleNone {
-		words = append(words, r.whole.String())
-	}
+// whoami is what the rights are, of whoever has them.
+func (r rights) whoami() api.Whoami {
+	out := api.Whoami{Role: r.top().String(), Reason: r.why}
 	for _, p := range r.parts {
-		text := p.role.String()
-		if len(p.pools) > 0 {
-			text += " of " + strings.Join(p.pools, ", ")
-		}
-		if len(p.commands) > 0 {
-			text += " for " + strings.Join(p.commands, ", ")
-		}
-		words = append(words, text)
+		out.Narrowed = append(out.Narrowed, api.NarrowRole{Role: p.role.String(), Pools: p.pools, Commands: p.commands})
 	}
-	return strings.Join(words, "; ")
+	if len(r.parts) > 0 {
+		out.Everywhere = r.whole.String()
+	}
+	return out
 }
+
+// String is the rights in words, for refusals.
+func (r rights) String() string { return r.whoami().Rights() }

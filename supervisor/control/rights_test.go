@@ -62,6 +62,17 @@ func TestRightsOf(t *testing.T) {
 	}
 }
 
+// TestAPoolThatIsGone: who may do something in a pool that there is not any more hears
+// no word of those that there are.
+func TestAPoolThatIsGone(t *testing.T) {
+	h := serveHere(t, Config{}, workers("web", 1), workers("db", 1))
+	h.server.SetAccess(Access{Owner: -1, Rules: []Rule{{Role: RoleOperator, UIDs: []int{7}, Pools: []string{"gone"}}}})
+	_, err := h.server.doPing(t.Context(), &caller{peer: known(7, 7)}, supervisor.Target{Slot: 1})
+	if p := problemOf(err); p.Code != api.CodeDenied || strings.Contains(p.Detail, "several") {
+		t.Errorf("%+v", p)
+	}
+}
+
 // TestNarrowRights: a narrowed rule covers exactly what it names.
 func TestNarrowRights(t *testing.T) {
 	access := Access{Owner: -1, Rules: []Rule{

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"example.com/brood/ipc"
@@ -17,6 +18,9 @@ import (
 //
 // An error is of a command that nobody was asked to carry out, or emit's.
 func (s *Server) doStream(ctx context.Context, c *caller, t supervisor.Target, name string, m ipc.Message, all bool, emit func(api.Piece) error) error {
+	if t = s.meant(c, t); all {
+		t = everyone(t)
+	}
 	return s.do(c, ask{verbCommand, scopePool, t, name}, func() error {
 		if all {
 			return s.streamAll(ctx, t, name, m, emit)
@@ -37,19 +41,39 @@ func (s *Server) streamOne(ctx context.Context, t supervisor.Target, name string
 	if told := emit(lastJSON(reply, err)); told != nil {
 		return told
 	}
-	if err != nil {
-		return &toldError{err}
-	}
-	return nil
+	return asTold(err)
 }
 
-// toldError is one that the last line of the answer has said.
+// toldError is one that the answer has said, so that only the audit and the metrics
+// are still to be told.
 type toldError struct{ err error }
+
+func asTold(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &toldError{err}
+}
+
+// badness is the outcomes of commands, from bad to worst, as the exit code of brood
+// send has them. One that is not in here comes before all.
+var badness = []string{
+	api.CodeError, api.CodeUnavailable, api.CodeStale, api.CodeNotFound, api.CodeTimeout, api.CodeLost, api.CodeOverloaded,
+}
+
+// worseOf is the worse of two outcomes, the first of equals; nil is none.
+func worseOf(a, b error) error {
+	if b == nil || a != nil && slices.Index(badness, outcomeOf(a)) >= slices.Index(badness, outcomeOf(b)) {
+		return a
+	}
+	return b
+}
 
 func (e *toldError) Error() string { return e.err.Error() }
 func (e *toldError) Unwrap() error { return e.err }
 
-// streamAll ends when all have; the first error of emit ends all.
+// streamAll ends when all have; the first error of emit ends all. The worst of what
+// the last lines have told is returned for the audit.
 func (s *Server) streamAll(ctx context.Context, t supervisor.Target, name string, m ipc.Message, emit func(api.Piece) error) error {
 	st, err := s.cfg.Supervisor.Select(t)
 	if err != nil {
@@ -58,9 +82,11 @@ func (s *Server) streamAll(ctx context.Context, t supervisor.Target, name string
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var mu sync.Mutex
-	one := func(p api.Piece) error {
+	var worst error // of the workers, behind mu
+	one := func(p api.Piece, outcome error) error {
 		mu.Lock()
 		defer mu.Unlock()
+		worst = worseOf(worst, outcome)
 		if err := context.Cause(ctx); err != nil && errors.Is(err, errGone) {
 			return err
 		}
@@ -79,19 +105,22 @@ func (s *Server) streamAll(ctx context.Context, t supervisor.Target, name string
 				to := w.Target()
 				to.Generation = t.Generation
 				reply, err := s.cfg.Supervisor.CallStream(ctx, to, name, m, func(from supervisor.Target, p ipc.Piece) error {
-					return one(pieceJSON(from, p))
+					return one(pieceJSON(from, p), nil)
 				})
 				if reply.From.Slot == 0 {
 					reply.From = to
 				}
-				if told := one(lastJSON(reply, err)); told != nil {
+				if told := one(lastJSON(reply, err), err); told != nil {
 					once.Do(func() { failed = told })
 				}
 			})
 		}
 	}
 	wg.Wait()
-	return failed
+	if failed != nil {
+		return failed
+	}
+	return asTold(worst)
 }
 
 // errGone: who wanted the pieces does not take them any more.

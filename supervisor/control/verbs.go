@@ -25,6 +25,7 @@ import (
 
 // doCommand sends a command to one worker.
 func (s *Server) doCommand(ctx context.Context, c *caller, t supervisor.Target, name string, m ipc.Message) (reply supervisor.Reply, err error) {
+	t = s.meant(c, t)
 	err = s.do(c, ask{verbCommand, scopePool, t, name}, func() error {
 		reply, err = s.cfg.Supervisor.Call(ctx, t, name, m)
 		return err
@@ -32,17 +33,34 @@ func (s *Server) doCommand(ctx context.Context, c *caller, t supervisor.Target, 
 	return reply, err
 }
 
-// doCommandAll sends a command to every worker of t.
+// doCommandAll sends a command to every worker of t. What became of it at each is in
+// the replies, and the audit has the worst of it.
 func (s *Server) doCommandAll(ctx context.Context, c *caller, t supervisor.Target, name string, m ipc.Message) (out api.Replies, err error) {
+	t = everyone(s.meant(c, t))
 	err = s.do(c, ask{verbCommand, scopePool, t, name}, func() error {
 		replies, err := s.cfg.Supervisor.CallAll(ctx, t, name, m)
+		if err != nil {
+			return err
+		}
+		var worst error
 		out.Replies = make([]api.Reply, len(replies))
 		for i, a := range replies {
 			out.Replies[i] = replyJSON(a)
+			worst = worseOf(worst, a.Err)
 		}
-		return err
+		return asTold(worst)
 	})
+	var told *toldError
+	if errors.As(err, &told) {
+		return out, nil
+	}
 	return out, err
+}
+
+// everyone is t as the target of a command to all that it names.
+func everyone(t supervisor.Target) supervisor.Target {
+	t.All = t.All || t.Slot == 0
+	return t
 }
 
 func replyJSON(a supervisor.AllReply) api.Reply {
@@ -78,6 +96,7 @@ func value(m ipc.Message) (codec string, v api.Raw) {
 
 // doPing measures the way to one worker and back.
 func (s *Server) doPing(ctx context.Context, c *caller, t supervisor.Target) (out api.Ping, err error) {
+	t = s.meant(c, t)
 	err = s.do(c, ask{verbPing, scopePool, t, ""}, func() error {
 		p, err := s.cfg.Supervisor.Ping(ctx, t)
 		if err != nil {
@@ -100,6 +119,7 @@ func (s *Server) doOrder(ctx context.Context, c *caller, v verb, t supervisor.Ta
 	give := map[verb]func(context.Context, supervisor.Target) ([]supervisor.Result, error){
 		verbStart: s.cfg.Supervisor.Start, verbStop: s.cfg.Supervisor.Stop, verbRestart: s.cfg.Supervisor.Restart,
 	}[v]
+	t = s.meant(c, t)
 	err = s.do(c, ask{v, scopePool, t, ""}, func() error {
 		ctx, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()
@@ -115,6 +135,7 @@ func (s *Server) doOrder(ctx context.Context, c *caller, v verb, t supervisor.Ta
 
 // doScale gives a pool n workers. It waits as doOrder does.
 func (s *Server) doScale(ctx context.Context, c *caller, t supervisor.Target, n int, wait time.Duration) (out api.Results, err error) {
+	t = s.meant(c, t)
 	err = s.do(c, ask{verbScale, scopePool, t, ""}, func() error {
 		ctx, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()
@@ -295,16 +316,8 @@ func (s *Server) doWhoami(c *caller) (api.Whoami, error) {
 	if c.err != nil {
 		return api.Whoami{}, c.err
 	}
-	r := s.rights(c)
-	out := api.Whoami{
-		UID: c.peer.UID, GID: c.peer.GID, Groups: c.peer.Groups, PID: c.peer.PID, Role: r.top().String(), Reason: r.why, Socket: c.door,
-	}
-	for _, p := range r.parts {
-		out.Narrowed = append(out.Narrowed, api.NarrowRole{Role: p.role.String(), Pools: p.pools, Commands: p.commands})
-	}
-	if len(r.parts) > 0 {
-		out.Everywhere = r.whole.String()
-	}
+	out := s.rights(c).whoami()
+	out.UID, out.GID, out.Groups, out.PID, out.Socket = c.peer.UID, c.peer.GID, c.peer.Groups, c.peer.PID, c.door
 	if u, err := user.LookupId(strconv.Itoa(c.peer.UID)); err == nil {
 		out.User = u.Username
 	}

@@ -85,7 +85,8 @@ type Exit struct {
 	At         string `json:"at"`
 	UptimeMS   int64  `json:"uptime_ms"`
 	Text       string `json:"text"` // the above in words
-	// Stderr is the last lines that it printed there, oldest first, at most 10.
+	// Stderr is the last lines that it printed there, oldest first, at most 10. Who
+	// may not read the logs of the pool is not given them.
 	Stderr []string `json:"stderr,omitempty"`
 }
 
@@ -189,6 +190,38 @@ type Whoami struct {
 	// Where rules narrow the role: the roles in parts, and the one everywhere.
 	Narrowed   []NarrowRole `json:"narrowed,omitempty"`
 	Everywhere string       `json:"everywhere,omitempty"`
+}
+
+// Rights is the roles in words, such as "viewer; operator of web for flush".
+func (w Whoami) Rights() string {
+	if len(w.Narrowed) == 0 {
+		return w.Role
+	}
+	var text string
+	if w.Everywhere != "none" {
+		text = w.Everywhere
+	}
+	for _, n := range w.Narrowed {
+		if text != "" {
+			text += "; "
+		}
+		text += n.Role
+		for i, pool := range n.Pools {
+			text += lead(i, " of ") + pool
+		}
+		for i, command := range n.Commands {
+			text += lead(i, " for ") + command
+		}
+	}
+	return text
+}
+
+// lead stands before a word of a list, word before the first.
+func lead(i int, word string) string {
+	if i == 0 {
+		return word
+	}
+	return ", "
 }
 
 // NarrowRole is a role in some pools, or for some commands, only.
