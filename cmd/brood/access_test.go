@@ -474,7 +474,7 @@ func TestSecurityPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	var source strings.Builder
-	for _, glob := range []string{"*_test.go", "../../supervisor/control/*_test.go"} {
+	for _, glob := range []string{"*_test.go", "../../supervisor/control/*_test.go", "../../supervisor/control/client/*_test.go"} {
 		files, _ := filepath.Glob(glob)
 		for _, f := range files {
 			b, _ := os.ReadFile(f)

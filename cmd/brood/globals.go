@@ -32,7 +32,11 @@ func (g *globals) client() (*client.Client, error) {
 		host = os.Getenv("BROOD_HOST")
 	}
 	if host == "" {
-		return client.New(client.ResolvePath(g.socket)), nil
+		path, err := client.ResolvePath(g.socket)
+		if err != nil {
+			return nil, err
+		}
+		return client.New(path), nil
 	}
 	c, err := client.NewHost(host)
 	if err != nil {

@@ -24,7 +24,11 @@ func stdioCommand(g *globals) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			defer cancel()
-			conn, err := client.Dial(ctx, client.ResolvePath(g.socket))
+			path, err := client.ResolvePath(g.socket)
+			if err != nil {
+				return err
+			}
+			conn, err := client.Dial(ctx, path)
 			if err != nil {
 				return err
 			}

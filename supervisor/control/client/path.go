@@ -1,27 +1,68 @@
 package client
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"syscall"
 )
 
 // ResolvePath is the path of the control socket to call, given what --socket said:
 // that, or DefaultPath when it said nothing. A user who has no supervisor there
 // reaches the system's, root's, if there is one.
-func ResolvePath(flag string) string {
+//
+// Anybody can make a directory in /tmp that is called as this user's would be, and a
+// socket in it that answers as a supervisor does. One that is not in this user's or
+// root's hands alone is passed over, which is ErrNoSupervisor where there is no other.
+func ResolvePath(flag string) (string, error) {
 	if flag != "" {
-		return flag
+		return flag, nil
 	}
 	own := DefaultPath()
-	if os.Getenv("BROOD_SOCKET") != "" || exists(own) {
-		return own
+	if os.Getenv("BROOD_SOCKET") != "" {
+		return own, nil
 	}
-	if system := defaultPath(func(string) string { return "" }, 0, runtime.GOOS); exists(system) {
-		return system
+	system := defaultPath(func(string) string { return "" }, 0, runtime.GOOS)
+	return resolvePath(own, system, tmpDir(os.Geteuid()))
+}
+
+// resolvePath is own or system; own is looked at more closely if it is in tmp.
+func resolvePath(own, system, tmp string) (string, error) {
+	var err error
+	if filepath.Dir(own) == tmp {
+		err = checkOwn(tmp)
 	}
-	return own
+	if err == nil && exists(own) {
+		return own, nil
+	}
+	if exists(system) {
+		return system, nil
+	}
+	return own, err
+}
+
+// checkOwn refuses a directory that somebody else has made, or may put files into.
+func checkOwn(dir string) error {
+	refuse := func(format string, args ...any) error {
+		return fmt.Errorf("%w: the socket in %s is not trusted: %s; have it removed, or name a socket with --socket or $BROOD_SOCKET",
+			ErrNoSupervisor, dir, fmt.Sprintf(format, args...))
+	}
+	fi, err := os.Lstat(dir)
+	if err != nil {
+		return nil // there is none
+	}
+	owner := int(fi.Sys().(*syscall.Stat_t).Uid)
+	switch {
+	case !fi.IsDir():
+		return refuse("that is no directory (mode %v)", fi.Mode())
+	case owner != os.Geteuid() && owner != 0:
+		return refuse("the directory belongs to uid %d", owner)
+	case fi.Mode()&0o022 != 0:
+		return refuse("others may put files there (mode %v)", fi.Mode())
+	}
+	return nil
 }
 
 func exists(path string) bool {
@@ -56,5 +97,8 @@ func defaultPath(getenv func(string) string, uid int, goos string) string {
 	if dir := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, name)
 	}
-	return "/tmp/brood-" + strconv.Itoa(uid) + "/control.sock"
+	return filepath.Join(tmpDir(uid), "control.sock")
 }
+
+// tmpDir is the directory of a user who has no other.
+func tmpDir(uid int) string { return "/tmp/brood-" + strconv.Itoa(uid) }

@@ -1,6 +1,12 @@
 package client
 
-import "testing"
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
 
 func TestDefaultPath(t *testing.T) {
 	for _, tt := range []struct {
@@ -30,10 +36,72 @@ func TestDefaultPath(t *testing.T) {
 
 func TestResolvePath(t *testing.T) {
 	t.Setenv("BROOD_SOCKET", "/srv/from-environment.sock")
-	if got := ResolvePath("/srv/from-flag.sock"); got != "/srv/from-flag.sock" {
-		t.Errorf("the flag gives way to the environment: %s", got)
+	if got, err := ResolvePath("/srv/from-flag.sock"); got != "/srv/from-flag.sock" || err != nil {
+		t.Errorf("the flag gives way to the environment: %s %v", got, err)
 	}
-	if got := ResolvePath(""); got != "/srv/from-environment.sock" {
-		t.Errorf("no flag: got %s", got)
+	if got, err := ResolvePath(""); got != "/srv/from-environment.sock" || err != nil {
+		t.Errorf("no flag: got %s %v", got, err)
+	}
+}
+
+// TestPlantedPath: a socket in a directory that others could have made, or could
+// change, is passed over for the system's, and where there is none that is an error
+// that says so.
+func TestPlantedPath(t *testing.T) {
+	dir := t.TempDir()
+	system, tmp := filepath.Join(dir, "system.sock"), filepath.Join(dir, "brood-1000")
+	own := filepath.Join(tmp, "control.sock")
+	remake := func(mode os.FileMode) {
+		t.Helper()
+		os.RemoveAll(tmp)
+		if err := errors.Join(os.Mkdir(tmp, 0o700), os.Chmod(tmp, mode), os.WriteFile(own, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	elsewhere := filepath.Join(dir, "elsewhere")
+	if err := errors.Join(os.Mkdir(elsewhere, 0o700), os.WriteFile(filepath.Join(elsewhere, "control.sock"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		make func()
+		why  string // empty: it is trusted
+	}{
+		{"one's own", func() { remake(0o700) }, ""},
+		{"one's own, for all to pass through", func() { remake(0o755) }, ""},
+		{"the group may write", func() { remake(0o770) }, "others may put files there"},
+		{"all may write", func() { remake(0o1777) }, "others may put files there"},
+		{"a link", func() { os.RemoveAll(tmp); os.Symlink(elsewhere, tmp) }, "no directory"},
+		{"another's", func() {
+			remake(0o755)
+			if err := os.Chown(tmp, 61000, -1); err != nil {
+				t.Skip("only root can give files away")
+			}
+		}, "belongs to uid 61000"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.make()
+			got, err := resolvePath(own, system, tmp)
+			if got != own || (err == nil) != (tt.why == "") {
+				t.Errorf("got %s, %v", got, err)
+			}
+			if err != nil && (!errors.Is(err, ErrNoSupervisor) || !strings.Contains(err.Error(), tt.why) || !strings.Contains(err.Error(), tmp)) {
+				t.Errorf("it says %v", err)
+			}
+			if got, err := resolvePath(own, system, "/tmp/brood-0"); got != own || err != nil {
+				t.Errorf("elsewhere than in /tmp: got %s, %v", got, err)
+			}
+			if err := os.WriteFile(system, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			defer os.Remove(system)
+			want := own
+			if tt.why != "" {
+				want = system
+			}
+			if got, err := resolvePath(own, system, tmp); got != want || err != nil {
+				t.Errorf("with a system's: got %s, %v; want %s", got, err, want)
+			}
+		})
 	}
 }
