@@ -239,14 +239,16 @@ func (sh *shell) runReady(command string) []string {
 			return got
 		}
 		c := client.New(sh.socket())
-		err := c.FollowEvents(ctx, seen, "", func(e api.Event) error {
-			seen = e.Seq
-			switch {
-			case e.Kind != "state":
-			case strings.Contains(e.Text, "HELLO"):
-				late = e.Target
-			case e.Target == late && strings.HasPrefix(e.Text, "ready"):
-				return readyAfterAll
+		err := c.FollowEvents(ctx, seen, "", func(got api.Events) error {
+			for _, e := range got.Events {
+				seen = e.Seq
+				switch {
+				case e.Kind != "state":
+				case strings.Contains(e.Text, "HELLO"):
+					late = e.Target
+				case e.Target == late && strings.HasPrefix(e.Text, "ready"):
+					return readyAfterAll
+				}
 			}
 			return nil
 		})

@@ -3,13 +3,16 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -72,16 +75,6 @@ func (a *abused) flat(t *testing.T) {
 	until(t, "descriptors are closed", func() bool { return countFDs(t, a.server) <= a.fds })
 }
 
-// ended reads c until the other end hangs up, which it must.
-func ended(t testing.TB, c net.Conn) string {
-	t.Helper()
-	b, err := io.ReadAll(c)
-	if ne, ok := err.(net.Error); ok && ne.Timeout() {
-		t.Fatalf("not hung up on after %q", b)
-	}
-	return string(b)
-}
-
 const getHealth = "GET /v1/health HTTP/1.1\r\nHost: b\r\n\r\n"
 
 // TestAbuse is one supervisor and everything that is done to it.
@@ -112,6 +105,89 @@ func TestAbuse(t *testing.T) {
 	if log := a.log.String(); strings.Contains(log, "panic") {
 		t.Error(log)
 	}
+}
+
+// TestAbuseOfAnotherUser: who is neither root nor the supervisor's user has so many
+// connections and no more, and these cost nobody else theirs.
+func TestAbuseOfAnotherUser(t *testing.T) {
+	needRoot(t)
+	a := abuse(t, "--mode", "0666")
+	idle := dial(t, a.socket) // root's, for longer than any other
+	idle.SetDeadline(time.Now().Add(5 * time.Minute))
+	const all, most = 5000, 2 * 256 // some are just being closed
+	cmd := exec.Command("setpriv", "--reuid=61000", "--regid=61000", "--clear-groups", "hoarder", a.socket, fmt.Sprint(all))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer in.Close() // which ends it
+	lines := 0
+	for scan := bufio.NewScanner(out); lines < all/100 && scan.Scan(); lines++ {
+		if n := countFDs(t, a.server) - a.fds; n > most {
+			t.Errorf("%d descriptors for %s connections", n, scan.Text())
+		}
+	}
+	if lines != all/100 {
+		t.Fatalf("it ended after %d00 connections", lines)
+	}
+	if got := say(t, a.socket, "health\n"); got != "ok: web 2/2 ready\n" {
+		t.Errorf("root, among thousands: %q", got)
+	}
+	for _, uid := range []string{"61000", "61001"} {
+		r := runCmd(t, a.socket, exec.Command("setpriv", "--reuid="+uid, "--regid="+uid, "--clear-groups", "brood", "health"))
+		if r.code != healthOK {
+			t.Errorf("uid %s, among thousands of 61000's: %v", uid, r)
+		}
+	}
+	io.WriteString(idle, "health; quit\n")
+	if got := ended(t, idle); !strings.HasPrefix(got, "ok: web 2/2 ready\n") {
+		t.Errorf("the connection that was there before: %q", got)
+	}
+	in.Close()
+	a.well(t)
+}
+
+// TestDescriptorsSentAlong: what a client sends along does not stay with the
+// supervisor, and costs nobody an answer.
+func TestDescriptorsSentAlong(t *testing.T) {
+	a := abuse(t)
+	for i, text := range []string{"health; quit\n", "GET /v1/health HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n"} {
+		for range 50 {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := dial(t, a.socket)
+			if i == 1 { // a part comes before
+				io.WriteString(c, text[:1])
+			}
+			rest := text[i:]
+			_, _, err = c.WriteMsgUnix([]byte(rest), syscall.UnixRights(int(w.Fd()), int(w.Fd())), nil)
+			if errors.Is(err, syscall.EPERM) { // Linux 6.16 lets none come
+				_, err = io.WriteString(c, rest)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Close()
+			wantIn(t, text, ended(t, c), "web 2/2 ready")
+			r.SetReadDeadline(time.Now().Add(time.Minute))
+			if _, err := r.Read(make([]byte, 1)); err != io.EOF {
+				t.Errorf("%q: somebody still holds what was sent along: %v", text, err)
+			}
+			r.Close()
+		}
+	}
+	a.well(t)
 }
 
 func (a *abused) byteByByte(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -271,6 +272,72 @@ func TestTheOnlyPoolOfACaller(t *testing.T) {
 	}
 }
 
+// TestPassedConnection: a connection is its maker's, in whosever hands it is.
+func TestPassedConnection(t *testing.T) {
+	need(t, "python3")
+	s, _ := configured(t, ruled)
+	mine, err := dial(t, s.socket).File() // root's
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mine.Close()
+	cmd := exec.Command("setpriv", "--reuid=61000", "--regid=61000", "--clear-groups", "sh", "-c", "id -u; echo 'whoami; @web/1 echo done; quit' >&3; cat <&3")
+	cmd.ExtraFiles = []*os.File{mine}
+	r := runCmd(t, s.socket, cmd)
+	wantIn(t, "root's connection, used by another", r.stdout, "61000\nuid 0, user root, ")
+	wantIn(t, "root's connection, used by another", r.stdout, "\ndone\n")
+
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Dir(s.socket) + "/handed", Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.SetDeadline(time.Now().Add(time.Minute))
+	if err := os.Chmod(l.Addr().String(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if r := as(t, stranger, s.socket, `python3 -c '
+import os, socket
+brood, to = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+brood.connect(os.environ["BROOD_SOCKET"])
+to.connect("`+l.Addr().String()+`")
+socket.send_fds(to, [b"x"], [brood.fileno()])
+'`); r.code != 0 {
+		t.Fatal(r)
+	}
+	from, err := l.AcceptUnix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	from.SetDeadline(time.Now().Add(time.Minute))
+	beside := make([]byte, 64)
+	_, n, _, _, err := from.ReadMsgUnix(make([]byte, 1), beside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages, err := syscall.ParseSocketControlMessage(beside[:n])
+	if err != nil || len(messages) != 1 {
+		t.Fatalf("%d messages, %v", len(messages), err)
+	}
+	fds, err := syscall.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		t.Fatalf("descriptors %v, %v", fds, err)
+	}
+	theirs := os.NewFile(uintptr(fds[0]), "the stranger's connection")
+	c, err := net.FileConn(theirs)
+	theirs.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	fmt.Fprint(c, "whoami; @web/1 echo done; quit\n")
+	got := ended(t, c)
+	wantIn(t, "a stranger's connection, used by root", got, "uid 61000, ")
+	wantIn(t, "a stranger's connection, used by root", got, "error: denied: command (web/1 echo)")
+}
+
 // TestReloadedRules: rules that a reload brings hold for who is connected already,
 // and a faulty file changes none.
 func TestReloadedRules(t *testing.T) {
@@ -397,6 +464,13 @@ func TestAuditFile(t *testing.T) {
 	}
 	if st, _ := os.Stat(path); st.Mode().Perm() != 0o600 {
 		t.Errorf("the file is %v", st.Mode())
+	}
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	as(t, deploy, s.socket, "brood send web/2 echo")
+	if text, err := os.ReadFile(path); err != nil || strings.Count(string(text), "\n") != 1 || !strings.Contains(string(text), `"target":"web/2 echo"`) {
+		t.Errorf("after it was moved away: %q, %v", text, err)
 	}
 	r := as(t, deploy, s.socket, "cat "+path)
 	wantIn(t, "others read it", r.stderr, "denied")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,19 +22,20 @@ import (
 // answerPrinter prints what comes back of a command: the answer on standard
 // output, all else on standard error.
 type answerPrinter struct {
-	out  io.Writer
-	json bool
-	bar  *bar
+	out    io.Writer
+	screen bool // it is a terminal, which a worker's escapes must not reach
+	json   bool
+	bar    *bar
 
 	midline bool // the last byte printed was not the end of a line
 	pieces  bool // some of the answer was printed
 }
 
 func (g *globals) answerPrinter(cmd *cobra.Command, f sendFlags) *answerPrinter {
-	p := &answerPrinter{out: cmd.OutOrStdout(), json: f.out.json()}
+	p := &answerPrinter{out: cmd.OutOrStdout(), screen: g.out(cmd).Terminal, json: f.out.json()}
 	if !p.json && !f.quiet {
 		p.bar = newBar(term.Of(os.Stderr, g.color))
-		p.bar.shared = g.out(cmd).Terminal
+		p.bar.shared = p.screen
 	}
 	return p
 }
@@ -112,6 +114,15 @@ func (p *answerPrinter) piece(piece api.Piece, lead string) error {
 	return nil
 }
 
+// shown is what a worker has said as it is printed: as it is, but on a terminal, which
+// it might colour, clear or have answer.
+func (p *answerPrinter) shown(b []byte) []byte {
+	if !p.screen {
+		return b
+	}
+	return []byte(term.PrintableLines(string(b)))
+}
+
 // payload prints bytes and text as they are, JSON as lines.
 func (p *answerPrinter) payload(m ipc.Message) error {
 	b := m.Plain()
@@ -123,7 +134,7 @@ func (p *answerPrinter) payload(m ipc.Message) error {
 	} else if m.Codec == ipc.CodecText && !p.pieces {
 		p.midline = true // an empty answer is an empty line
 	}
-	_, err := p.out.Write(b)
+	_, err := p.out.Write(p.shown(b))
 	return err
 }
 
@@ -165,7 +176,7 @@ func (p *answerPrinter) all(ctx context.Context, c *client.Client, target, comma
 	slices.SortStableFunc(lasts, func(a, b api.Piece) int { return compareTargets(a.Worker, b.Worker) })
 	if !p.json {
 		for _, last := range lasts {
-			if _, perr := fmt.Fprintf(p.out, "%s: %s\n", last.Worker, lastText(last, parts[last.Worker])); perr != nil {
+			if _, perr := fmt.Fprintf(p.out, "%s: %s\n", last.Worker, p.shown(lastText(last, parts[last.Worker]))); perr != nil {
 				return perr
 			}
 		}
@@ -186,18 +197,18 @@ func compareTargets(a, b string) int {
 	return slotA - slotB
 }
 
-func lastText(last api.Piece, parts []byte) string {
+func lastText(last api.Piece, parts []byte) []byte {
 	if last.Outcome != "ok" {
 		if last.Problem == nil {
-			return last.Outcome
+			return []byte(last.Outcome)
 		}
-		return last.Outcome + ": " + printable(strings.TrimPrefix(last.Problem.Detail, last.Worker+": ")) // which stands before it
+		return []byte(last.Outcome + ": " + printable(strings.TrimPrefix(last.Problem.Detail, last.Worker+": "))) // which stands before it
 	}
 	m, err := client.Payload(last)
 	if err != nil {
-		return err.Error()
+		return []byte(err.Error())
 	}
-	return strings.TrimSuffix(string(parts)+string(m.Plain()), "\n")
+	return bytes.TrimSuffix(slices.Concat(parts, m.Plain()), []byte{'\n'})
 }
 
 // worstOf fails with the worst outcome of several.

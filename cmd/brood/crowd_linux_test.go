@@ -111,11 +111,11 @@ func startCrowd(t testing.TB, socket string) *crowd {
 		last := uint64(0)
 		err := client.ErrBrokeOff // an upgrade hangs up on who follows
 		for errors.Is(err, client.ErrBrokeOff) && ctx.Err() == nil {
-			err = followed.FollowEvents(ctx, last, "", func(e api.Event) error {
-				if last != 0 && e.Seq != last+1 {
-					return fmt.Errorf("event %d comes after %d", e.Seq, last)
+			err = followed.FollowEvents(ctx, last, "", func(e api.Events) error {
+				if last != 0 && (e.Missed > 0 || e.Next != last+1) {
+					return fmt.Errorf("event %d comes after %d, and %d are missed", e.Next, last, e.Missed)
 				}
-				last = e.Seq
+				last = max(last, e.Next)
 				return nil
 			})
 		}

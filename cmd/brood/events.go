@@ -100,8 +100,10 @@ func (e *eventReader) first(ctx context.Context, since int64, lines int, all boo
 	if err != nil {
 		return err
 	}
-	if got.Missed > 0 && all && !e.json {
-		fmt.Fprintln(e.out, e.out.Paint(term.Dim, fmt.Sprintf("… %d older events are no longer kept", got.Missed)))
+	if all {
+		if err := e.missed(got.Missed); err != nil {
+			return err
+		}
 	}
 	events := got.Events
 	if !all && len(events) > lines {
@@ -127,9 +129,14 @@ func (e *eventReader) follow(ctx context.Context) error {
 		return afterInterrupt(ctx, err)
 	}
 	for {
-		err := e.c.FollowEvents(ctx, e.last, e.target, func(ev api.Event) error {
-			e.last = ev.Seq
-			return e.print(ev)
+		err := e.c.FollowEvents(ctx, e.last, e.target, func(got api.Events) error {
+			for _, ev := range got.Events {
+				e.last = ev.Seq
+				if err := e.print(ev); err != nil {
+					return err
+				}
+			}
+			return e.missed(got.Missed)
 		})
 		if ctx.Err() != nil {
 			return nil // Ctrl-C is how it ends
@@ -196,6 +203,20 @@ func awaitSupervisor(ctx context.Context, c *client.Client, began string, back f
 
 // lookForSupervisor is how often one that has gone is looked for.
 const lookForSupervisor = 200 * time.Millisecond
+
+// missed says how many events are not there that would come here.
+func (e *eventReader) missed(n uint64) error {
+	switch {
+	case n == 0:
+		return nil
+	case e.json:
+		return printJSON(e.out, struct {
+			Missed uint64 `json:"missed"`
+		}{n})
+	}
+	_, err := fmt.Fprintln(e.out, e.out.Paint(term.Dim, fmt.Sprintf("… %d events are no longer kept", n)))
+	return err
+}
 
 func (e *eventReader) print(ev api.Event) error {
 	if e.json {

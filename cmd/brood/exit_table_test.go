@@ -109,6 +109,17 @@ func TestExitTable(t *testing.T) {
 	}
 }
 
+// TestHealthUsage: a call that is wrong in itself has a line on standard output, too,
+// which is where a monitor looks.
+func TestHealthUsage(t *testing.T) {
+	for _, args := range []string{"--min-ready=-1", "--min-ready x", "--no-such-flag", "a b", "''", "--timeout=0s", "-o xml", "--color=some", "--host a --socket b"} {
+		r := shell(t, "/no/such/socket", "brood health "+args)
+		if r.code != healthUnknown || !strings.HasPrefix(r.stdout, "BROOD UNKNOWN - ") || strings.Count(r.stdout, "\n") != 1 {
+			t.Errorf("%s: %v", args, r)
+		}
+	}
+}
+
 // TestErrorsAsJSON: with -o json a script reads errors as it reads answers, and
 // the exit code is the same.
 func TestErrorsAsJSON(t *testing.T) {
@@ -129,6 +140,7 @@ func TestErrorsAsJSON(t *testing.T) {
 		{exitTimeout, "brood send -o json --timeout 300ms web/1 sleep 1h", "", `"code":"timeout"`},
 		{healthCritical, "brood --socket /no/such/socket health -o json", `{"health":"critical"`, ""},
 		{healthUnknown, "brood health -o json nosuch", `{"health":"unknown"`, ""},
+		{healthUnknown, "brood health -o json --min-ready=-1", `{"health":"unknown"`, `"exit":3`},
 	} {
 		r := shell(t, s.socket, tt.line)
 		ok := r.code == tt.code && strings.Contains(r.stdout, tt.stdout) && strings.Contains(r.stderr, tt.stderr)

@@ -3,6 +3,9 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,6 +152,42 @@ func TestLogsAndEvents(t *testing.T) {
 	} {
 		if r := shell(t, s.socket, tt.line); r.code != tt.code || !strings.Contains(r.stdout+r.stderr, tt.want) {
 			t.Errorf("%s: want exit %d and %q, got %v", tt.line, tt.code, tt.want, r)
+		}
+	}
+}
+
+// TestMissedEvents: what is no longer kept is told, before the events and between
+// them, as text and as JSON.
+func TestMissedEvents(t *testing.T) {
+	l, err := net.Listen("unix", filepath.Join(socketDir(t), "control.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages := http.NewServeMux()
+	pages.HandleFunc("/v1/status", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"started":"then"}`) })
+	pages.HandleFunc("/v1/events", func(w http.ResponseWriter, r *http.Request) {
+		const event = `{"seq":%d,"target":"web/1","generation":1,"kind":"gone","text":"number %[1]d"}`
+		if r.Header.Get("Accept") != "text/event-stream" {
+			fmt.Fprintf(w, `{"events":[`+event+`],"next":9,"missed":4}`, 9)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprintf(w, "event: missed\ndata: {\"missed\":3}\n\nid: 13\nevent: gone\ndata: "+event+"\n\n", 13)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	srv := &http.Server{Handler: pages}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	t.Cleanup(func() { srv.Close(); <-served })
+	for line, want := range map[string][]string{
+		"brood events -f --since 4 -o json": {`{"missed":4}`, `"seq":9,`, `{"missed":3}`, `"seq":13,`},
+		"brood events -f --since 4":         {"… 4 events are no longer kept", "number 9", "… 3 events are no longer kept", "number 13"},
+		"brood events -f":                   {"number 9", "… 3 events are no longer kept", "number 13"},
+	} {
+		f := follow(t, l.Addr().String(), line)
+		for _, text := range want {
+			wantIn(t, line, f.next(), text)
 		}
 	}
 }

@@ -98,6 +98,17 @@ func healthUsage(cmd *cobra.Command) int {
 	return healthUnknown
 }
 
+// sayUnknown has the line of such a call, too, on standard output, which is all that a
+// monitor shows.
+func sayUnknown(cmd *cobra.Command, err error) {
+	if asked := cmd.Flags().Lookup("output"); asked != nil && asked.Value.String() == "json" {
+		_ = printJSON(cmd.OutOrStdout(), api.Health{Health: "unknown", Text: err.Error()}) // standard error has it as well
+		return
+	}
+	_, text := judge(api.Health{}, err)
+	_, _ = fmt.Fprintln(cmd.OutOrStdout(), printable(text))
+}
+
 // verdict is the line with its word in colour, on a terminal.
 func (g *globals) verdict(cmd *cobra.Command, code int, text string) string {
 	style := [...]term.Style{term.Green, term.Yellow, term.Alarm, term.Purple}[code]

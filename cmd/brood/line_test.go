@@ -42,6 +42,16 @@ func say(t testing.TB, socket, text string) string {
 	return string(b)
 }
 
+// ended reads c until the other end hangs up, which it must.
+func ended(t testing.TB, c net.Conn) string {
+	t.Helper()
+	b, err := io.ReadAll(c)
+	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		t.Fatalf("not hung up on after %q", b)
+	}
+	return string(b)
+}
+
 // TestLineCommands: each command, and what it prints.
 func TestLineCommands(t *testing.T) {
 	s := serve(t, "-n", "2", "--name", "web", "--log-level", "error", "--", "echo-worker")

@@ -34,6 +34,7 @@ func brood(args []string) int {
 	code := exitCode(err)
 	if cmd.Name() == "health" && err.Error() != "" { // its own verdicts say nothing here
 		code = healthUsage(cmd)
+		sayUnknown(cmd, err)
 	}
 	if asked := cmd.Flags().Lookup("output"); asked != nil && asked.Value.String() == "json" {
 		complainJSON(err, code)

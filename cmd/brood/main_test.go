@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,7 +22,7 @@ import (
 )
 
 // The tests run real processes. This binary is brood when it is started under
-// that name, and the echo worker under that one.
+// that name, and the echo worker and the hoarder under those.
 
 // binDir holds this binary under those names. It is in $PATH.
 var binDir string
@@ -28,7 +32,34 @@ func TestMain(m *testing.M) {
 	testscript.Main(tests{m}, map[string]func(){
 		"brood":       func() { os.Args[0] = path; main() },
 		"echo-worker": func() { os.Exit(brood([]string{"demo-worker"})) },
+		"hoarder":     hoarder,
 	})
+}
+
+// hoarder connects to a socket so many times, says so after each hundred, and keeps
+// them all until its standard input ends.
+func hoarder() {
+	n, err := strconv.Atoi(os.Args[2])
+	var held []net.Conn
+	for end := time.Now().Add(time.Minute); err == nil && len(held) < n; {
+		c, derr := net.Dial("unix", os.Args[1])
+		switch {
+		case errors.Is(derr, syscall.EAGAIN) && time.Now().Before(end): // those before wait to be accepted
+			time.Sleep(time.Millisecond)
+		case derr != nil:
+			err = derr
+		default:
+			if held = append(held, c); len(held)%100 == 0 {
+				fmt.Println(len(held))
+			}
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	io.Copy(io.Discard, os.Stdin)
+	runtime.KeepAlive(held)
 }
 
 // tests are what this binary does under its own name.
@@ -37,7 +68,7 @@ type tests struct{ m *testing.M }
 func (t tests) Run() int {
 	path, err := exec.LookPath("brood")
 	binDir = filepath.Dir(path)
-	for _, p := range []string{filepath.Dir(binDir), binDir, path, filepath.Join(binDir, "echo-worker")} {
+	for _, p := range []string{filepath.Dir(binDir), binDir, path, filepath.Join(binDir, "echo-worker"), filepath.Join(binDir, "hoarder")} {
 		if err == nil {
 			err = os.Chmod(p, 0o755) // other users are to run it
 		}

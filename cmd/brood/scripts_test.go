@@ -38,6 +38,16 @@ func TestScripts(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.stdout), &state); r.code != 0 || err != nil || state.PID == 0 {
 			t.Error(r, err)
 		}
+		// An answer that is an error is none to keep, whatever a worker calls it.
+		for _, ask := range []string{"web/2 nosuch", "web/9 stats", "web/2 fail", "'web/2 stats;' stats"} {
+			r := run("echo before >state.json; dump.py " + ask + " state.json; echo $?; cat state.json")
+			if r.stdout != "1\nbefore\n" || r.stderr == "" {
+				t.Errorf("dump.py %s: %v", ask, r)
+			}
+		}
+		if r := run("dump.py web/2 'echo error:' text.json && cat text.json"); r.code != 0 || r.stdout != `"error:"` {
+			t.Errorf("an answer that looks like an error: %v", r)
+		}
 	})
 	t.Run("reload.py", func(t *testing.T) {
 		write(3, "b")

@@ -395,12 +395,12 @@ func (k *soak) follows(ctx context.Context) {
 		last = e.Events[len(e.Events)-1].Seq
 	}
 	again(func() {
-		c.FollowEvents(ctx, last, "", func(e api.Event) error {
-			if e.Seq != last+1 {
-				k.t.Errorf("event %d comes after %d", e.Seq, last)
+		c.FollowEvents(ctx, last, "", func(e api.Events) error {
+			if e.Missed > 0 || e.Next != last+1 {
+				k.t.Errorf("event %d comes after %d, and %d are missed", e.Next, last, e.Missed)
 			}
-			last = e.Seq
-			k.tally.events.Add(1)
+			last = max(last, e.Next)
+			k.tally.events.Add(int64(len(e.Events)))
 			return nil
 		})
 	})

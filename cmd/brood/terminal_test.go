@@ -186,6 +186,32 @@ func TestSendOnTerminal(t *testing.T) {
 	until(t, "the worker has given the command up", inflight(0))
 }
 
+// TestAnswerOnTerminal: what a worker answers does nothing to a terminal, whatever it
+// calls it; elsewhere it is as it came.
+func TestAnswerOnTerminal(t *testing.T) {
+	need(t, "tmux")
+	s := serve(t, "-n", "1", "--name", "web", "--log-level", "error", "--", "echo-worker")
+	const red = `$(printf "\033[31mRED")`
+	for line, want := range map[string]string{
+		`brood send web echo "` + red + `"`:                      `\x1b[31mRED`,
+		`brood send --all web echo "` + red + `"`:                `web/1#1: \x1b[31mRED`,
+		`printf "\033[31mRED" | brood send --data - web echo`:    `\x1b[31mRED`,
+		`brood send --text "` + red + `" web echo`:               `\x1b[31mRED`,
+		`brood send web echo "$(printf "a\tb\nc\rd\033c\nend")"`: "a       b\nc\\x0dd\\x1bc\nend\n",
+	} {
+		term := openTerminal(t, s.socket, line, 80, 24)
+		if screen := term.await("exit 0"); !strings.Contains(screen, want) {
+			t.Errorf("%s: want %q, got\n%s", line, want, screen)
+		}
+		if text := term.tmux("capture-pane", "-p", "-e"); strings.Contains(text, "\x1b[31m") {
+			t.Errorf("%s: it is red: %q", line, text)
+		}
+		if r := shell(t, s.socket, line); !strings.Contains(r.stdout, "\x1b") {
+			t.Errorf("%s: in a pipe: %v", line, r)
+		}
+	}
+}
+
 // TestStatusOnTerminal: the table fits and is in colour, unless NO_COLOR.
 func TestStatusOnTerminal(t *testing.T) {
 	need(t, "tmux")

@@ -267,6 +267,7 @@ func (a *auditor) flush() error {
 	lines, drops := a.queue, a.drops
 	a.queue, a.drops = nil, 0
 	a.mu.Unlock()
+	kept := len(lines)
 	if drops > 0 {
 		lines = append(lines, lostLine(drops))
 	}
@@ -292,7 +293,10 @@ func (a *auditor) flush() error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.queue = append(lines[n:], a.queue...)
+	if n <= kept { // the line that tells of drops is made anew: it takes the place of no other
+		lines, a.drops = lines[:kept], a.drops+drops
+	}
+	a.queue = append(lines[min(n, kept):], a.queue...)
 	if over := len(a.queue) - keptAudit; over > 0 {
 		a.queue, a.drops = a.queue[:keptAudit], a.drops+uint64(over)
 		a.lost.Add(uint64(over))

@@ -184,6 +184,46 @@ func TestAuditOfAFullDisk(t *testing.T) {
 	}
 }
 
+// TestAuditKeepsSoMany: of more lines than are kept, the first are, and how many of
+// the others there were is told once lines are written again, however often that was
+// tried in vain.
+func TestAuditKeepsSoMany(t *testing.T) {
+	const over = 100
+	path := filepath.Join(t.TempDir(), "audit")
+	a, err := newAuditor(path, false, savedAudit{}, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	if err := os.Rename(filepath.Dir(path), filepath.Dir(path)+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range keptAudit + over {
+		a.line(auditedCaller, RoleOperator, verbStop, fmt.Sprint(i), "ok", "")
+	}
+	tried := a.failed.Load()
+	until(t, "two tries to write all of them", func() bool { return a.failed.Load() >= tried+2 })
+	if n := a.lost.Load(); n != over {
+		t.Errorf("%d lines are lost, want %d", n, over)
+	}
+	if err := os.Rename(filepath.Dir(path)+".gone", filepath.Dir(path)); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the end of the trouble", func() bool { return a.trouble() == "" })
+	lines := auditLines(t, path)
+	if len(lines) != keptAudit+1 {
+		t.Fatalf("%d lines are there", len(lines))
+	}
+	for i, l := range lines[:keptAudit] {
+		if l.Target != fmt.Sprint(i) {
+			t.Fatalf("line %d is %+v", i, l)
+		}
+	}
+	if l := lines[keptAudit]; l.Verb != verbLost || l.Target != fmt.Sprint(over, " audit lines") {
+		t.Errorf("of those that are lost it says %+v", l)
+	}
+}
+
 // TestAuditHalfALine: a write that stops in the middle is gone on with, whatever
 // byte it stops at.
 func TestAuditHalfALine(t *testing.T) {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -144,6 +145,15 @@ func TestMissedEvents(t *testing.T) {
 	}
 	resp := h.open(t.Context(), "GET", "/v1/events?since=50", "", "Accept", "text/event-stream")
 	scan(t, resp.Body, "word of what was missed", func(line string) bool { return strings.HasPrefix(line, `data: {"missed":`) })
+	for text, want := range map[string]string{"events 50 follow\n": " events are no longer kept", "json events 50 follow\n": `{"missed":`} {
+		c := lineTo(t, h.path)
+		io.WriteString(c, text)
+		line, err := bufio.NewReader(c).ReadString('\n')
+		if err != nil || !strings.Contains(line, want) {
+			t.Errorf("%q: %q %v", text, line, err)
+		}
+		c.Close()
+	}
 }
 
 // TestLogsPages: the last lines, of one worker as they were printed, of several

@@ -147,6 +147,11 @@ func (c *lineConn) doEvents(r *lineRequest) (v any, err error) {
 			if !r.JSON {
 				return write(e)
 			}
+			if e.Missed > 0 {
+				if err := write(missed{e.Missed}); err != nil {
+					return err
+				}
+			}
 			for _, one := range e.Events {
 				if err := write(one); err != nil {
 					return err
@@ -155,6 +160,11 @@ func (c *lineConn) doEvents(r *lineRequest) (v any, err error) {
 			return nil
 		})
 	})
+}
+
+// missed is the line of so many events that are no longer kept, with "json".
+type missed struct {
+	Missed uint64 `json:"missed"`
 }
 
 // doLogs is "logs [TARGET] [LINES] [follow]".

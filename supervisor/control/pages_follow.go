@@ -140,7 +140,8 @@ func eventStreamOf(e api.Events, first bool) []byte {
 		b = append(b, ":\n\n"...)
 	}
 	if e.Missed > 0 {
-		b = fmt.Appendf(b, "event: missed\ndata: {\"missed\":%d}\n\n", e.Missed)
+		b = fmt.Appendf(b, "event: missed\ndata: %s\n", mustJSON(missed{e.Missed})) // which ends in a newline
+		b = append(b, '\n')
 	}
 	for _, ev := range e.Events {
 		b = fmt.Appendf(b, "id: %d\nevent: %s\ndata: %s\n", ev.Seq, ev.Kind, mustJSON(ev)) // which ends in a newline

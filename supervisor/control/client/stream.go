@@ -43,8 +43,10 @@ func (c *Client) Events(ctx context.Context, since uint64, wait time.Duration, t
 
 // FollowEvents calls each with every event after number since, those that are
 // there and those to come, until ctx ends or the supervisor goes, which is
-// ErrBrokeOff. To go on then, call it again with the last event's Seq.
-func (c *Client) FollowEvents(ctx context.Context, since uint64, target string, each func(api.Event) error) error {
+// ErrBrokeOff. To go on then, call it again with the Next of the last that has an
+// event. Of what it is called with, either Events has one, or Missed says how many
+// are no longer kept that would come here.
+func (c *Client) FollowEvents(ctx context.Context, since uint64, target string, each func(api.Events) error) error {
 	path := "/v1/events"
 	if target != "" {
 		path += "?" + url.Values{"target": {target}}.Encode()
@@ -56,14 +58,20 @@ func (c *Client) FollowEvents(ctx context.Context, since uint64, target string, 
 		if !ok {
 			return nil
 		}
-		var e api.Event
+		var e struct {
+			api.Event
+			Missed uint64 `json:"missed"`
+		}
 		if err := json.Unmarshal(data, &e); err != nil {
 			return fmt.Errorf("an event from %s is not brood's: %w", c.path, err)
 		}
-		if e.Seq == 0 {
+		switch {
+		case e.Missed > 0:
+			return each(api.Events{Missed: e.Missed})
+		case e.Seq == 0:
 			return nil
 		}
-		return each(e)
+		return each(api.Events{Events: []api.Event{e.Event}, Next: e.Seq})
 	})
 }
 

@@ -116,7 +116,7 @@ func TestCallAllStream(t *testing.T) {
 func TestEventsAndLogs(t *testing.T) {
 	c, done := fake(map[string]page{
 		"GET /v1/events?since=7&target=web%2F2&wait=30s": {"application/json", 0, `{"events":[{"seq":8,"target":"web/2","kind":"exit","text":"code 1"}],"next":8,"missed":0}`},
-		"GET /v1/events?target=web":                      {"text/event-stream", 0, ": hello\n\nid: 8\nevent: exit\ndata: {\"seq\":8,\"target\":\"web/2\",\"kind\":\"exit\"}\n\n"},
+		"GET /v1/events?target=web":                      {"text/event-stream", 0, ": hello\n\nevent: missed\ndata: {\"missed\":3}\n\nid: 8\nevent: exit\ndata: {\"seq\":8,\"target\":\"web/2\",\"kind\":\"exit\"}\n\n"},
 		"GET /v1/logs?lines=2&follow=false":              {lines, 0, "{\"target\":\"web/1\",\"stream\":\"stdout\",\"text\":\"a\"}\n{\"target\":\"web/1\",\"dropped\":3}\n"},
 		"GET /v1/workers/web/2/logs?lines=1&follow=true": {lines, 0, "{\"target\":\"web/2\",\"stream\":\"stderr\",\"text\":\"b\"}\n"},
 	})
@@ -127,8 +127,13 @@ func TestEventsAndLogs(t *testing.T) {
 		t.Errorf("%+v, %v", e, err)
 	}
 	var got []string
-	err = c.FollowEvents(ctx, 7, "web", func(e api.Event) error {
-		got = append(got, fmt.Sprint(e.Seq, " ", e.Target, " ", e.Kind))
+	err = c.FollowEvents(ctx, 7, "web", func(e api.Events) error {
+		for _, ev := range e.Events {
+			got = append(got, fmt.Sprint(ev.Seq, " ", ev.Target, " ", ev.Kind, " ", e.Next))
+		}
+		if e.Missed > 0 {
+			got = append(got, fmt.Sprint(e.Missed, " missed"))
+		}
 		return nil
 	})
 	if !errors.Is(err, client.ErrBrokeOff) {
@@ -144,7 +149,7 @@ func TestEventsAndLogs(t *testing.T) {
 	if err := c.Logs(ctx, "web/2", 1, true, line); !errors.Is(err, client.ErrBrokeOff) {
 		t.Errorf("a log that ends: %v", err)
 	}
-	if diff := cmp.Diff([]string{"8 web/2 exit", "web/1 stdouta0", "web/1 3", "web/2 stderrb0"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"3 missed", "8 web/2 exit 8", "web/1 stdouta0", "web/1 3", "web/2 stderrb0"}, got); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -102,6 +102,30 @@ func Printable(s string) string {
 	return b.String()
 }
 
+// PrintableLines is Printable for text that may have lines of its own, and tabs in
+// them. What is no UTF-8 becomes U+FFFD.
+func PrintableLines(s string) string {
+	if s = strings.ToValidUTF8(s, "\uFFFD"); !strings.ContainsFunc(s, unsafe) {
+		return s
+	}
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		text := strings.TrimRight(line, "\r\n")
+		end := line[len(text):]
+		if i := strings.LastIndexByte(end, '\n'); i < 0 { // of a piece, whose line goes on
+			text, end = line, ""
+		}
+		for i, cell := range strings.Split(text, "\t") {
+			if i > 0 {
+				b.WriteByte('\t')
+			}
+			b.WriteString(Printable(cell))
+		}
+		b.WriteString(end)
+	}
+	return b.String()
+}
+
 // unsafe: a control character, or one that turns the direction of writing or
 // ends a line all the same.
 func unsafe(r rune) bool {

@@ -34,6 +34,19 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
+// TestPrintableLines: lines, tabs and what ends lines stay, all else that moves the
+// cursor does not.
+func TestPrintableLines(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "plain ä 日": "plain ä 日", "two\nlines\n": "two\nlines\n", "a\tb\r\n\r\nc": "a\tb\r\n\r\nc", "\x1b[31mRED\n\tx": "\\x1b[31mRED\n\tx",
+		"seen\rhidden\n": "seen\\x0dhidden\n", "half\r": "half\\x0d", "\xff\x9b31m": "\uFFFD31m", "\u009b31m": "\\x9b31m", "a\u202eb\nc": "a\\u202eb\nc", "\a\b\x7f": "\\x07\\x08\\x7f",
+	} {
+		if got := PrintableLines(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
 // TestTableFits: at every width no line is longer, and what is important is
 // there for longest.
 func TestTableFits(t *testing.T) {
