@@ -534,7 +534,7 @@ struct brood {
     int batch_nfds, batch_fds[BROOD_MAX_FDS];
     brood__queue shorts, longs;
     uint64_t seq;
-    size_t events, pieces; /* bytes of each that wait */
+    size_t asked, events, pieces; /* bytes that wait: of answers among the urgent, of events, of pieces */
     size_t peer_max, peer_chunk;
     unsigned peer_inflight;
     int peer_fds;
@@ -628,12 +628,16 @@ static void brood__ends(brood *b, const char *rule, uint64_t at) {
     brood__over(b);
 }
 
-/* Queue a short frame ahead of all messages. */
+/* Queue a short frame ahead of all messages. Of answers a peer that does not read has only so many. */
 static void brood__push(brood *b, unsigned type, uint32_t id, uint32_t arg, unsigned codec, const char *name, const void *data, size_t size) {
     size_t nlen = name ? strlen(name) : 0;
     unsigned char *p;
     if (b->ended) return;
-    if (b->urgent.n && b->urgent.n + BROOD__HEADER + nlen + size > BROOD__LANE) { brood__ends(b, "unread", b->read); return; }
+    if (type == BROOD__PONG || type == BROOD__ERROR || type == BROOD__WINDOW) {
+        size_t n = BROOD__HEADER + nlen + size;
+        if (b->asked && b->asked + n > BROOD__LANE) { brood__ends(b, "unread", b->read); return; }
+        b->asked += n;
+    }
     p = brood__grow(&b->urgent, BROOD__HEADER + nlen + size);
     brood__header(p, type, 0, (uint32_t)(nlen + size), id, arg, nlen, 0, codec);
     if (nlen) memcpy(p + BROOD__HEADER, name, nlen);
@@ -736,7 +740,7 @@ static void brood__fill(brood *b) {
         brood__buf swap = b->batch;
         b->batch = b->urgent;
         b->urgent = swap;
-        b->urgent.n = 0;
+        b->urgent.n = b->asked = 0;
     }
     while (b->batch.n < BROOD_CHUNK) {
         brood__out *s = b->shorts.first, *l = b->longs.first;
@@ -1360,7 +1364,7 @@ int brood_status(brood *b, const char *text) {
 int brood_retire(brood *b, const char *reason, const char *text) {
     brood__buf j = {NULL, 0, 0};
     if (b->ended || !brood__valid_name(reason)) return 0;
-    if (b->retires) return 1; /* once is enough, and a thousand would fill the lane */
+    if (b->retires) return 1; /* once is enough, and a thousand would fill memory */
     b->retires = 1;
     if (text) {
         brood__adds(&j, "{\"text\":");

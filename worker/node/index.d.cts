@@ -78,7 +78,7 @@ export interface WorkerOptions {
 }
 
 export interface CallOptions {
-  /** Milliseconds; 0: no limit. */
+  /** Milliseconds, as timeLeft says: Infinity, the default, is no limit, and with 0 the time is up already. */
   timeout?: number;
   signal?: AbortSignal;
   /** Is given each piece of a streamed answer, one at a time. Without it they are put in front of the answer. */

@@ -478,6 +478,10 @@ static void test_own_words(void) {
     for (i = 0; i < 10000; i++) assert(brood_retire(b, "memory", "more of it than there is"));
     take(BROOD__RETIRE, 0);
     settle(); /* there was one */
+    for (i = 0; i < 14000; i++) brood__push(b, BROOD__CANCEL, 2, 0, 0, NULL, NULL, 0); /* of as many calls of its own */
+    for (i = 0; i < 2; i++) brood__push(b, BROOD__PONG, 0, 0, 0, NULL, NULL, 0);
+    assert(!b->ended); /* that is not the peer's fault */
+    discard();
     end_();
 }
 

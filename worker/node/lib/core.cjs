@@ -20,7 +20,8 @@ class Own {
     this.credit = CREDIT;
     this.owed = 0; // bytes of pieces dealt with and not granted again
     this.offered = false; // bytes of it were given out to be written
-    this.abandoned = false; // CANCEL is sent; what comes is dropped
+    this.whole = false; // all of them were
+    this.abandoned = false; // CANCEL is sent, or follows its last frame; what comes is dropped
   }
 }
 
@@ -41,7 +42,7 @@ class Core {
     this.beat = 0; // of performance.now; 0: never
     this.nextDeadline = Infinity; // the earliest, or earlier than that
     this._graceEnds = Infinity; // then a drain cancels what is still open
-    this._ready = false;
+    this._ready = this._retired = false;
     // What came in.
     this._greeted = false;
     this._read = 0; // bytes before those held
@@ -56,6 +57,7 @@ class Core {
     // What goes out.
     this._urgent = [];
     this._urgentSize = 0;
+    this._askedSize = 0; // bytes among them that answer what came
     this._short = []; // each fits one frame
     this._long = [];
     this._seq = 0;
@@ -83,7 +85,7 @@ class Core {
     const parts = this._urgent;
     let size = this._urgentSize;
     this._urgent = [];
-    this._urgentSize = 0;
+    this._urgentSize = this._askedSize = 0;
     while (size < CHUNK) {
       const queue = this._queue(size);
       if (queue === null) break;
@@ -91,14 +93,22 @@ class Core {
       const frame = this._frame(m);
       parts.push(frame);
       size += frame.length;
+      if (m.type === CALL) this._offered(m, parts);
       if (m.whole) {
         queue.shift();
         this._written(m);
-      } else if (m.type === CALL && this._own.has(m.id)) {
-        this._own.get(m.id).offered = true;
       }
     }
     return parts;
+  }
+
+  // A frame of a call of ours is given out. The CANCEL of one that was given up
+  // meanwhile goes behind its last.
+  _offered(m, parts) {
+    const own = this._own.get(m.id);
+    own.offered = true;
+    own.whole = m.whole;
+    if (own.whole && own.abandoned) parts.push(encode({type: CANCEL, id: own.id}));
   }
 
   // Whose turn it is: short messages go ahead of long ones, but not without end. A
@@ -127,10 +137,8 @@ class Core {
       this._piecesSize -= cost(m.name, m.payload);
       this.host.room();
     } else if (m.type === EVENT) {
-      this._eventsSize -= m.payload.length;
-    } else if (m.type === CALL) {
-      if (this._own.has(m.id)) this._own.get(m.id).offered = true;
-    } else { // the peer may use the id again
+      this._eventsSize -= cost(m.name, m.payload);
+    } else if (m.type !== CALL) { // the peer may use the id again
       this.open.delete(m.id);
       this._settle();
     }
@@ -143,11 +151,17 @@ class Core {
 
   // Queue a short frame ahead of all messages.
   _push(frame) {
-    if (this._urgentSize && this._urgentSize + frame.length > LANE) {
-      broke('unread', 0, `${this._urgentSize} bytes of answers wait and the peer reads none`);
-    }
     this._urgent.push(frame);
     this._urgentSize += frame.length;
+  }
+
+  // Queue a short answer to what came; of those a peer that does not read has only so many.
+  _reply(frame) {
+    if (this._askedSize && this._askedSize + frame.length > LANE) {
+      broke('unread', 0, `${this._askedSize} bytes of answers wait and the peer reads none`);
+    }
+    this._askedSize += frame.length;
+    this._push(frame);
   }
 
   ready() {
@@ -157,14 +171,16 @@ class Core {
 
   /** Queue an event; false: dropped. */
   event(name, codec, payload) {
-    if (this.ended || this._eventsSize + payload.length > LANE) return false;
-    this._eventsSize += payload.length;
+    const size = cost(name, payload);
+    if (this.ended || this._eventsSize + size > LANE) return false;
+    this._eventsSize += size;
     this._send(EVENT, 0, codec, name, payload);
     return true;
   }
 
   retire(reason, text) {
-    if (this.ended) return;
+    if (this.ended || this._retired) return;
+    this._retired = true;
     const payload = text ? Buffer.from(JSON.stringify({text: text.slice(0, 8192)})) : EMPTY;
     this._push(encode({type: RETIRE, codec: text ? wire.JSON : wire.BYTES, name: reason, payload}));
   }
@@ -191,7 +207,7 @@ class Core {
     this.open.clear();
     this._own.clear();
     this._urgent = [];
-    this._urgentSize = 0;
+    this._urgentSize = this._askedSize = 0;
     this._short = [];
     this._long = [];
     this._held = [];
@@ -221,7 +237,10 @@ class Core {
     }
     let at = 0;
     try {
-      for (let frame; (frame = wire.parse(b, at)) !== null; at += frame.size) this._act(frame);
+      for (let frame; (frame = wire.parse(b, at)) !== null; at += frame.size) {
+        this._act(frame);
+        if (this.ended) return;
+      }
     } catch (e) {
       if (e instanceof wire.ProtocolError) e.offset += this._read + at;
       throw e;
@@ -243,7 +262,7 @@ class Core {
     if (shape.from === 'worker') broke('direction', 2, `type ${f.type} is not the supervisor's to send`);
     switch (f.type) {
       case CALL: case RESULT: return this._takePart(f);
-      case PING: return this._push(this._pong(f.arg));
+      case PING: return this._reply(this._pong(f.arg));
       case CANCEL: {
         const request = this.open.get(f.id);
         if (request && !request.stopped) this._stop(request, 'canceled');
@@ -267,8 +286,9 @@ class Core {
     if (this._greeted) broke('hello', 2, 'HELLO comes once');
     if (!f.payload.length) broke('hello', 4, 'HELLO carries JSON');
     const h = object(f);
-    const limits = [h.max_message || MAX_MESSAGE, h.max_inflight || 64, h.chunk || CHUNK, h.fds || 0];
-    const protocol = h.protocol || [1, 1];
+    const said = [h.max_message, h.max_inflight, h.chunk, h.fds], defaults = [MAX_MESSAGE, 64, CHUNK, 0];
+    const limits = said.map((limit, i) => (limit ?? 0) === 0 ? defaults[i] : limit);
+    const protocol = h.protocol ?? [1, 1];
     if (!Array.isArray(protocol) || ![...limits, ...protocol].every(Number.isInteger)) {
       broke('json', HEADER, 'HELLO: a limit or a version that is not a number');
     }
@@ -294,7 +314,7 @@ class Core {
       return;
     }
     if (f.type === CALL) this._checkCall(f);
-    else if (!this._own.has(f.id)) broke('answer', 8, `an answer to call ${f.id}, which is not open`);
+    else this._asked(f.id);
     if (!more) return this._takeMessage(f, f.payload);
     if (p) broke('interleave', 3, `message ${f.id} begins before another is whole`);
     this._partial = new Partial(f);
@@ -308,15 +328,14 @@ class Core {
 
   _takeMessage(first, payload) {
     if (first.type === RESULT) {
-      const own = this._own.get(first.id);
-      if (!own) broke('answer', 8, `an answer to call ${first.id}, which is not open`);
+      const own = this._asked(first.id);
       this._own.delete(first.id);
       return own.end({codec: first.codec, payload: Buffer.from(payload)});
     }
     if (this.open.has(first.id)) broke('call-id', 8, `call ${first.id} is still open`);
     const refusal = this._refusal(first.name);
     if (refusal) {
-      return this._push(encode({type: ERROR, id: first.id, codec: wire.JSON, name: refusal[0], payload: errorPayload(refusal[0], refusal[1], 'no')}));
+      return this._reply(encode({type: ERROR, id: first.id, codec: wire.JSON, name: refusal[0], payload: errorPayload(refusal[0], refusal[1], 'no')}));
     }
     const now = performance.now();
     const request = {
@@ -343,9 +362,15 @@ class Core {
     this.host.room();
   }
 
+  // The call of ours that something is said for: it was given out whole and is not answered.
+  _asked(id) {
+    const own = this._own.get(id);
+    if (!own?.whole) broke('answer', 8, `an answer to call ${id}, which is not open`);
+    return own;
+  }
+
   _takeData(f) {
-    const own = this._own.get(f.id);
-    if (!own) broke('answer', 8, `a piece for call ${f.id}, which is not open`);
+    const own = this._asked(f.id);
     own.credit -= cost(f.name, f.payload);
     if (own.credit < 0) broke('credit', 4, `${-own.credit} bytes of pieces beyond the credit of call ${f.id}`);
     if (!own.abandoned) own.data(f.name, f.codec, Buffer.from(f.payload));
@@ -355,8 +380,7 @@ class Core {
     if (!f.name) broke('name', 16, 'ERROR needs a name');
     const {message = '', details, started = 'unknown'} = object(f);
     if (typeof message !== 'string' || typeof started !== 'string') broke('json', HEADER + f.name.length, 'ERROR: message and started are strings');
-    const own = this._own.get(f.id);
-    if (!own) broke('answer', 8, `an answer to call ${f.id}, which is not open`);
+    const own = this._asked(f.id);
     this._own.delete(f.id);
     own.end({error: new CommandError(f.name === 'lost' ? 'error' : f.name, message, details, started)});
   }
@@ -439,11 +463,23 @@ class Core {
     this._send(CALL, own.id, codec, command, payload, milliseconds);
   }
 
-  /** Send CANCEL; nothing of the call is heard any more but its end. */
+  /**
+   * Give a call up: CANCEL follows its last frame, and nothing is heard of it any
+   * more but its end. If nothing of it was given out it is withdrawn.
+   */
   abandon(own) {
     if (this._own.get(own.id) !== own || own.abandoned) return;
     own.abandoned = true;
-    this._push(encode({type: CANCEL, id: own.id}));
+    if (own.whole) this._push(encode({type: CANCEL, id: own.id}));
+    else if (!own.offered) this._withdraw(own);
+  }
+
+  _withdraw(own) {
+    this._own.delete(own.id);
+    for (const queue of [this._short, this._long]) {
+      const i = queue.findIndex((m) => m.type === CALL && m.id === own.id);
+      if (i >= 0) queue.splice(i, 1);
+    }
   }
 
   /** Give credit for pieces of so many bytes that were dealt with. */
@@ -451,7 +487,7 @@ class Core {
     own.owed += size;
     if (own.owed < GRANT || this._own.get(own.id) !== own || own.abandoned) return;
     own.credit += own.owed;
-    this._push(encode({type: WINDOW, id: own.id, arg: own.owed}));
+    this._reply(encode({type: WINDOW, id: own.id, arg: own.owed}));
     own.owed = 0;
   }
 }
@@ -490,4 +526,4 @@ function object(f) {
   return value;
 }
 
-module.exports = {Core, Own};
+module.exports = {Core, Own, LANE};

@@ -1,12 +1,13 @@
 'use strict';
 // This process as a worker: the core, its socket, and the program's functions.
 
-const {Core, Own} = require('./core.cjs');
+const {Core, LANE, Own} = require('./core.cjs');
 const {attach, listeners, NotSupervised} = require('./attach.cjs');
 const {CommandError, Raw, Message, CODECS, payloadOf, textOf} = require('./message.cjs');
 const {BYTES, CHUNK, JSON: JSON_, MAX_MESSAGE, ProtocolError, validName, cost} = require('./wire.cjs');
 
 const VERSION = '1.0.0';
+const MAX_TIMER = 0x7FFFFFFF; // milliseconds that setTimeout takes; with more it fires at once
 
 /** A command to answer, as it came. */
 class Call {
@@ -90,6 +91,7 @@ class Worker {
   #socket;
   #core = null;
   #early = []; // events from before start
+  #earlySize = 0; // what they cost
   #status = '';
   #beat = 0;
   #waiting = []; // resolvers of pieces without credit or room
@@ -199,7 +201,9 @@ class Worker {
     const [codec, payload] = payloadOf(value);
     if (name.length + payload.length > CHUNK) throw new RangeError(`an event of ${name.length + payload.length} bytes, at most ${CHUNK} fit`);
     if (!this.#core) {
-      if (this.#early.length === 64) return false;
+      const size = cost(name, payload);
+      if (this.#earlySize + size > LANE) return false;
+      this.#earlySize += size;
       this.#early.push([name, codec, payload]);
       return true;
     }
@@ -214,16 +218,20 @@ class Worker {
     if (this.#core) this.#core.beat = this.#beat;
   }
 
-  /** Ask to be replaced: count, age, memory or a reason of your own. Go on until drained. */
+  /** Ask to be replaced: count, age, memory or a reason of your own. Go on until drained; a second wish is not sent. */
   retire(reason, text = '') {
     if (!validName(reason)) throw new TypeError(`reason ${reason}: a name without spaces`);
     this.start();
     this.#guarded(() => this.#core.retire(reason, text));
   }
 
-  /** Call the supervisor's own handler. Rejects with CommandError. */
-  call(command, value, {timeout = 0, signal, piece} = {}) {
+  /**
+   * Call the supervisor's own handler. Rejects with CommandError. timeout is as
+   * Call.timeLeft says: Infinity is no limit, and with 0 the time is up already.
+   */
+  call(command, value, {timeout = Infinity, signal, piece} = {}) {
     if (!validName(command)) throw new TypeError(`command ${command}: 1 to 255 printable ASCII characters without spaces`);
+    if (typeof timeout !== 'number' || Number.isNaN(timeout)) throw new TypeError(`timeout ${timeout}: milliseconds, or Infinity`);
     const [codec, payload] = payloadOf(value);
     this.start();
     return new Promise((resolve, reject) => {
@@ -261,8 +269,15 @@ class Worker {
         chain.then(() => resolve(message), () => {});
       });
       if (signal?.aborted) return reject(signal.reason);
-      this.#core.call(own, command, codec, payload, Math.min(Math.ceil(timeout), 0xFFFFFFFF));
-      if (timeout) timer = setTimeout(() => giveUp(new CommandError('timeout', `no answer within ${timeout} ms`, undefined, 'unknown')), timeout);
+      if (timeout <= 0) return reject(new CommandError('timeout', 'the time was up before it was sent', undefined, 'no'));
+      this.#core.call(own, command, codec, payload, timeout === Infinity ? 0 : Math.min(Math.ceil(timeout), 0xFFFFFFFF));
+      const wait = (left) => {
+        timer = setTimeout(() => {
+          if (left > MAX_TIMER) return wait(left - MAX_TIMER);
+          giveUp(new CommandError('timeout', `no answer within ${timeout} ms`, undefined, own.offered ? 'unknown' : 'no'));
+        }, Math.min(left, MAX_TIMER));
+      };
+      if (timeout !== Infinity) wait(timeout);
       signal?.addEventListener('abort', aborted);
       this.#flush();
     });

@@ -3,9 +3,12 @@ import assert from 'node:assert/strict';
 import {createRequire} from 'node:module';
 import {spawnSync} from 'node:child_process';
 import fs from 'node:fs';
+import {Duplex} from 'node:stream';
+import {setTimeout as pause} from 'node:timers/promises';
 import {Worker, CommandError, NotSupervised, Progress, Raw, attach, listeners} from '../index.js';
 import {CALL, CANCEL, CHUNK, DATA, DRAIN, ERROR, EVENT, HELLO, JSON_, MORE, PING, PONG, READY, RESULT, RETIRE, TEXT, WINDOW, pair, serve} from './peer.mjs';
 
+const wire = createRequire(import.meta.url)('../lib/wire.cjs');
 const CREDIT = 262144;
 
 function until() {
@@ -162,6 +165,100 @@ test('calls of its own', async (t) => {
   assert.equal(await done, null);
   assert.throws(() => w.event('two words'), TypeError);
   await assert.rejects(w.call('late'), {code: 'lost', started: 'no'});
+});
+
+test('a call takes what timeLeft says', async (t) => {
+  const {w, peer} = await serve(t, {});
+  for (const timeout of [0, -1, -Infinity]) await assert.rejects(w.call('over', null, {timeout}), {code: 'timeout', started: 'no'});
+  for (const timeout of [NaN, null, '5']) assert.throws(() => w.call('never', null, {timeout}), TypeError);
+  for (const [timeout, arg] of [[undefined, 0], [Infinity, 0], [2 ** 31, 2 ** 31], [2 ** 40, 0xFFFFFFFF], [0x7FFFFFFF - 0.5, 0x7FFFFFFF]]) {
+    const answer = w.call('long', null, {timeout});
+    answer.catch(() => {}); // it is looked at below
+    const {id, arg: said} = await peer.expect(CALL); // so nothing came of those above
+    assert.equal(said, arg, String(timeout));
+    await pause(10); // a timer that took the number for none would have fired before this one
+    peer.send(RESULT, {id, codec: TEXT, payload: 'there'});
+    assert.equal((await answer).text, 'there', String(timeout));
+  }
+  const timers = [];
+  const mocked = t.mock.method(globalThis, 'setTimeout', (f, ms) => {
+    timers.push([f, ms]);
+    return {};
+  });
+  const answer = w.call('longer', null, {timeout: 0x7FFFFFFF + 5}).catch((e) => e);
+  timers[0][0]();
+  timers[1][0]();
+  mocked.mock.restore();
+  assert.deepEqual(timers.map(([, ms]) => ms), [0x7FFFFFFF, 5]);
+  assert.equal((await answer).code, 'timeout');
+});
+
+// A worker whose writes take until go is called, and what was written.
+function stalled(t) {
+  const written = [];
+  let waiting;
+  const socket = new Duplex({read() {}, write(bytes, _, done) { written.push(bytes); waiting = done; }});
+  const w = new Worker({socket});
+  const done = w.run().then(() => null, (e) => e);
+  t.after(async () => {
+    socket.destroy();
+    await done;
+  });
+  const go = async () => {
+    while (waiting) {
+      const finished = waiting;
+      waiting = null;
+      finished();
+      await new Promise(setImmediate);
+    }
+    const frames = [];
+    const b = Buffer.concat(written.splice(0));
+    for (let at = 0, f; at < b.length; at += f.size) frames.push(f = wire.parse(b, at));
+    return frames;
+  };
+  return {w, go};
+}
+
+test('a call that is given up before it was sent is not sent', async (t) => {
+  const {w, go} = stalled(t); // HELLO is being written
+  const control = new AbortController();
+  const kept = w.call('kept', 'k');
+  kept.catch(() => {}); // it is lost in the end
+  const late = w.call('late', Buffer.alloc(100), {timeout: 5});
+  const long = w.call('long', Buffer.alloc(2 * CHUNK), {timeout: 5});
+  const aborted = w.call('aborted', '', {signal: control.signal});
+  control.abort(new Error('enough'));
+  await assert.rejects(aborted, /enough/);
+  await assert.rejects(late, {code: 'timeout', started: 'no'});
+  await assert.rejects(long, {code: 'timeout', started: 'no'});
+  assert.deepEqual((await go()).map((f) => [f.type, f.name]), [[HELLO, ''], [READY, ''], [CALL, 'kept']]);
+});
+
+test('events are bounded with their headers', async (t) => {
+  const {w, go} = stalled(t);
+  const count = (worker) => {
+    let n = 0;
+    while (n < 20000 && worker.event('log')) n++;
+    return n;
+  };
+  const most = Math.floor((256 << 10) / 23);
+  assert.equal(count(w), most);
+  assert.equal((await go()).length, 2 + most);
+  await go(); // what is given out makes room
+  assert.ok(w.event('log', 'x'.repeat(1000)));
+  await go();
+  const again = count(w);
+  assert.ok(again >= most && again < 2 * most, `room for ${again} of ${most}`);
+  const [early, peer] = await pair();
+  t.after(() => peer.socket.destroy());
+  assert.equal(count(early), most);
+});
+
+test('RETIRE is said once', async (t) => {
+  const {w, peer} = await serve(t, {});
+  for (let i = 0; i < 10000; i++) w.retire('memory', 'more of it than there is');
+  await peer.expect(RETIRE);
+  await peer.alive();
 });
 
 test('data beyond its credit', async (t) => {
