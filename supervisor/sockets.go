@@ -95,9 +95,9 @@ func (k *sockets) prepare(pools []Pool) (anew []wanted, err error) {
 
 // whyNot says why w could not be opened: it may be brood itself that is in the way.
 func (k *sockets) whyNot(w wanted, err error) string {
-	if errors.Is(err, listen.ErrInUse) && w.spec.Network != "unix" {
+	if errors.Is(err, listen.ErrInUse) {
 		for _, s := range k.open {
-			if has := s.Spec(); has.Network == w.spec.Network && has.Addr.Port() == w.spec.Addr.Port() {
+			if has := s.Spec(); has.Overlaps(w.spec) {
 				return fmt.Sprintf("cannot listen on %s: this brood has %s, which is in its way; take that out by one reload and add this by the next", w.spec, has)
 			}
 		}

@@ -196,6 +196,19 @@ var escape = strings.NewReplacer("%", "%25", "?", "%3F")
 // Equal reports whether a socket opened for s is just as o wants it.
 func (s Spec) Equal(o Spec) bool { return s == o }
 
+// Overlaps reports whether s and o have a port in common on some address of the
+// machine.
+func (s Spec) Overlaps(o Spec) bool {
+	a, b := s.Addr.Addr(), o.Addr.Addr()
+	switch {
+	case s.Network == "unix" || s.Network != o.Network || s.Addr.Port() != o.Addr.Port():
+		return false
+	case !a.IsValid() || !b.IsValid() || a == b:
+		return true
+	}
+	return a.Is4() == b.Is4() && (a.IsUnspecified() || b.IsUnspecified())
+}
+
 // SameAddress reports whether both are one place, which only one socket can have.
 // Where they are not Equal, (*Socket).Change makes one of the other.
 func (s Spec) SameAddress(o Spec) bool {

@@ -126,3 +126,27 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestOverlaps(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"tcp://:80", "tcp://127.0.0.1:80", true},
+		{"tcp://:80", "tcp://[::1]:80", true},
+		{"tcp://0.0.0.0:80", "tcp://127.0.0.1:80", true},
+		{"tcp://[::]:80", "tcp://[::1]:80", true},
+		{"udp://127.0.0.1:80", "udp://127.0.0.1:80", true},
+		{"tcp://:80", "tcp://:81", false},
+		{"tcp://:80", "udp://:80", false},
+		{"tcp://127.0.0.2:80", "tcp://127.0.0.1:80", false},
+		{"tcp://[::]:80", "tcp://127.0.0.1:80", false},
+		{"unix:///run/a", "unix:///run/a", false},
+	} {
+		a, errA := Parse(c.a)
+		b, errB := Parse(c.b)
+		if errA != nil || errB != nil || a.Overlaps(b) != c.want || b.Overlaps(a) != c.want {
+			t.Errorf("%s and %s: %v, want %v (%v, %v)", c.a, c.b, a.Overlaps(b), c.want, errA, errB)
+		}
+	}
+}
