@@ -2,25 +2,31 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os/exec"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"example.com/brood/supervisor/control/client"
 )
 
-// dial is a bare connection to a socket.
-func dial(t testing.TB, socket string) *net.UnixConn {
+// dial is a bare connection to a socket. Where the queue there is full, so many have
+// come at once, it comes again.
+func dial(t testing.TB, socket string) (c *net.UnixConn) {
 	t.Helper()
-	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	until(t, "there is room in the queue of "+socket, func() (there bool) {
+		var err error
+		if c, err = net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"}); err != nil && !errors.Is(err, syscall.EAGAIN) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(60 * time.Second))
 	return c
