@@ -103,7 +103,7 @@ func runCmd(t testing.TB, socket string, cmd *exec.Cmd) result {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.Env = append(os.Environ(), "BROOD_SOCKET="+socket, "NO_COLOR=1")
-	timer := time.AfterFunc(60*time.Second, func() { cmd.Process.Kill() })
+	timer := time.AfterFunc(3*time.Minute, func() { cmd.Process.Kill() })
 	defer timer.Stop()
 	cmd.WaitDelay = 70 * time.Second // what sh has started may hold its output
 	err := cmd.Run()
