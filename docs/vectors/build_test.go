@@ -303,6 +303,8 @@ func (b *book) rules() {
 		{"a-negative-max-message", "hello", `{"max_message":-1}`}, {"a-negative-max-inflight", "hello", `{"max_inflight":-1}`},
 		{"many-fds", "hello", `{"fds":17}`}, {"no-json", "json", `{`}, {"a-list", "json", `[]`},
 		{"a-text-as-limit", "json", `{"chunk":"big"}`}, {"a-number-as-protocol", "json", `{"protocol":1}`},
+		{"false-as-limit", "json", `{"chunk":false}`}, {"an-empty-text-as-limit", "json", `{"chunk":""}`}, {"no-number", "json", `{"x":NaN}`},
+		{"versions-0-to-0", "hello", `{"protocol":[0,0]}`}, {"three-versions", "hello", `{"protocol":[1,1,7]}`}, {"no-version", "hello", `{"protocol":[]}`},
 	} {
 		b.session("hello-with-"+h[0], "what a HELLO may not say").breaks(h[1], 20, frame("HELLO", 1, h[2]))
 	}

@@ -94,7 +94,7 @@ func (r Results) allocsAndEcho() (all []goal) {
 	for _, size := range []int{16, 1 << 10} {
 		if c, ok := r.cell(true, size, 64); ok && c.Peers["brood"].Allocs != nil {
 			v := c.Peers["brood"].Allocs.Median
-			all = append(all, goal{"64 callers, " + words(size) + ", allocations a call, both sides", "0", fmt.Sprintf("%.2f", v), v < 0.05})
+			all = append(all, goal{"64 callers, " + words(size) + ", allocations a call, inline, both sides", "0", fmt.Sprintf("%.2f", v), v < 0.05})
 		}
 	}
 	for _, size := range []int{64 << 10, 1 << 20, 16 << 20} {

@@ -40,7 +40,7 @@ func TestPageHasEveryFigure(t *testing.T) {
 	}
 	for _, want := range []string{
 		"| one caller, 16 B, pinned, calls per second beside bare Go | ≥ 1.00 × | 15.0 × | yes |",
-		"| 64 callers, 16 B, allocations a call, both sides | 0 | 1.00 | **no** |",
+		"| 64 callers, 16 B, allocations a call, inline, both sides | 0 | 1.00 | **no** |",
 		"| 256 callers, 16 B, unpinned | ≥ 1.5M/s or ≥ 3 × the best peer | 1.50M/s, 8.33 × net/rpc | yes |",
 		"| p99 of a ping while 16 MiB messages flow both ways, pinned | ≤ 6.00 µs: 5 × its p99 when idle and two chunks | 99.0 µs | **no** |",
 		"| × gRPC | 30.0 | 30.0 | 30.0 |",

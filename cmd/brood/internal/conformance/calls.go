@@ -26,6 +26,7 @@ var callChecks = []check{
 	{name: "cancel/race", about: "each of 200 calls that are canceled as they end gets exactly one terminal frame", needs: []string{"sleep"}, run: checkCancelRace},
 	{name: "deadline", about: "what is out of time is answered timeout, soon", needs: []string{"sleep"}, run: checkDeadline},
 	{name: "own-call", about: "a call of the worker's own has an even id and takes its answer", needs: []string{"ask"}, run: checkOwnCall},
+	{name: "own-call/given-up", about: "one that is given up is sent to its end first, and no CANCEL comes before that", needs: []string{"ask"}, run: checkOwnCallGivenUp},
 	{name: "event", about: "an EVENT is well formed", needs: []string{"status"}, run: checkEvent},
 	{name: "retire", about: "a RETIRE names its reason, and the worker goes on serving", needs: []string{"retire"}, run: checkRetire},
 }
@@ -49,12 +50,12 @@ func checkPingUnderLoad(s *subject) error {
 	return nil
 }
 
-// long is a CALL echo in chunks.
-func (s *subject) long(id uint32, payload []byte) (b []byte) {
-	chunk, name := s.hello.Chunk, []byte("echo")
+// long is a CALL in chunks.
+func (s *subject) long(id uint32, command string, m ipc.Message) (b []byte) {
+	chunk, name, payload := s.hello.Chunk, []byte(command), m.Payload
 	for first := true; first || len(payload) > 0; first = false {
 		n := min(len(payload), chunk-len(name))
-		f := ipc.Frame{Header: ipc.Header{Type: ipc.TypeCall, ID: id}, Name: name, Payload: payload[:n]}
+		f := ipc.Frame{Header: ipc.Header{Type: ipc.TypeCall, ID: id, Codec: m.Codec}, Name: name, Payload: payload[:n]}
 		payload, name = payload[n:], nil
 		if len(payload) > 0 {
 			f.Flags = ipc.FlagMore
@@ -95,7 +96,7 @@ func checkLongEcho(s *subject) error {
 		payload[i] = byte(random.Uint32())
 	}
 	wrote := make(chan error, 1)
-	go func() { wrote <- s.write(s.long(1, payload)) }()
+	go func() { wrote <- s.write(s.long(1, "echo", ipc.Bytes(payload))) }()
 	got, err := s.message(1, nil)
 	if err != nil {
 		return err
@@ -113,7 +114,7 @@ func checkLongEcho(s *subject) error {
 // and then looks where in the answer the PONG is.
 func checkPingBesideLong(s *subject) error {
 	payload := make([]byte, min(ipc.DefaultMaxMessage, s.hello.MaxMessage))
-	if err := s.write(s.long(1, payload)); err != nil {
+	if err := s.write(s.long(1, "echo", ipc.Bytes(payload))); err != nil {
 		return err
 	}
 	f, err := s.expect(ipc.TypeResult, 1)
@@ -330,6 +331,59 @@ func checkOwnCall(s *subject) error {
 	}
 	if f, err = s.expect(ipc.TypeResult, 1); err == nil && string(f.Payload) != "answer" {
 		err = fmt.Errorf("got %s, want what the supervisor answered: answer", describe(f))
+	}
+	return err
+}
+
+// checkOwnCallGivenUp cancels a command that is in the midst of a long call of its
+// own. Whether it gives that up then is its own affair.
+func checkOwnCallGivenUp(s *subject) error {
+	if err := s.write(s.long(1, "ask", ipc.Args(strings.Repeat("x", 1<<20)))); err != nil {
+		return err
+	}
+	f, err := s.next()
+	if err != nil {
+		return err
+	}
+	if f.Type != ipc.TypeCall || f.ID%2 != 0 || f.Flags&ipc.FlagMore == 0 {
+		return fmt.Errorf("got %s, want the first frame of a CALL with an even id", describe(f))
+	}
+	own, whole := f.ID, false
+	if err := s.control(ipc.TypeCancel, 1, 0); err != nil {
+		return err
+	}
+	time.Sleep(300 * time.Millisecond) // time to read the CANCEL; without it the check is weaker, not wrong
+	for answered := false; !whole || !answered; {
+		f, err := s.next()
+		switch {
+		case err != nil:
+			return err
+		case f.Type == ipc.TypeCall && f.ID == own && !whole:
+			if f.Flags&ipc.FlagMore != 0 {
+				continue
+			}
+			whole = true
+			if err := s.send(ipc.Frame{Header: ipc.Header{Type: ipc.TypeError, ID: own}, Name: []byte(ipc.ErrCanceled)}); err != nil {
+				return err
+			}
+		case f.Type == ipc.TypeCancel && f.ID == own && whole:
+		case (f.Type == ipc.TypeResult || f.Type == ipc.TypeError) && f.ID == 1 && !answered:
+			answered = true
+		case f.Type == ipc.TypeCancel:
+			return fmt.Errorf("CANCEL %d came before the last frame of its call", f.ID)
+		default:
+			return fmt.Errorf("got %s, want the rest of call %d, its CANCEL, or the answer to call 1", describe(f), own)
+		}
+	}
+	if err := s.control(ipc.TypePing, 0, 1); err != nil {
+		return err
+	}
+	f, err = s.next()
+	if err == nil && f.Type == ipc.TypeCancel && f.ID == own {
+		f, err = s.next()
+	}
+	if err == nil && f.Type != ipc.TypePong {
+		err = fmt.Errorf("got %s, want PONG", describe(f))
 	}
 	return err
 }

@@ -76,7 +76,16 @@ var faults = map[string]struct {
 		return []ipc.Frame{f}
 	})},
 	"takes descriptors":  {"fds/undeclared", nil},
+	"cancels too early":  {"own-call/given-up", cancelsEarly},
 	"half of its limits": {"limits", only(ipc.TypeHello, replaced(`"max_message":1000`, `"max_message":2000`))},
+}
+
+// cancelsEarly has a CANCEL behind the first frame of each long call of the worker's.
+func cancelsEarly(fromWorker bool, f ipc.Frame) []ipc.Frame {
+	if !fromWorker || f.Type != ipc.TypeCall || f.Flags&ipc.FlagMore == 0 || len(f.Name) == 0 {
+		return []ipc.Frame{f}
+	}
+	return []ipc.Frame{f, {Header: ipc.Header{Type: ipc.TypeCancel, ID: f.ID}}}
 }
 
 func replaced(old, new string) func(ipc.Frame) []ipc.Frame {
@@ -204,7 +213,7 @@ func TestFaultsAreFound(t *testing.T) {
 func TestNoFaultIsFound(t *testing.T) {
 	t.Parallel()
 	passed := 0
-	for _, r := range results(t, "none", 20*time.Second, "hello", "ready", "inode", "cloexec", "limits", "ping/under-load", "echo", "overloaded", "cancel", "deadline", "stream/pieces",
+	for _, r := range results(t, "none", 20*time.Second, "hello", "ready", "inode", "cloexec", "limits", "ping/under-load", "echo", "overloaded", "cancel", "deadline", "own-call", "stream/pieces",
 		"stream/credit", "stream/cancel", "stream/deadline", "progress", "drain", "eof", "session", "rule") {
 		switch r.Outcome {
 		case Failed:

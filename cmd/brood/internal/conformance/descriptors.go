@@ -21,6 +21,7 @@ var fdChecks = []check{
 	{name: "fds/too-few", about: "fewer than declared end the connection", fds: true, run: func(s *subject) error { return s.badFDs(1, 2) }},
 	{name: "fds/left-over", about: "more than declared end the connection", fds: true, run: func(s *subject) error { return s.badFDs(2, 1) }},
 	{name: "fds/undeclared", about: "a descriptor with a frame that declares none ends the connection", fds: true, run: func(s *subject) error { return s.badFDs(1, 0) }},
+	{name: "fds/of-an-earlier-frame", about: "those that came with one frame are not the next one's", fds: true, run: checkFDsEarlier},
 	{name: "fds/beyond-hello", about: "more than its HELLO said end the connection", fds: true, run: func(s *subject) error {
 		if s.hello.FDs >= 16 {
 			return s.badFDs(17, 16)
@@ -51,13 +52,17 @@ func pipes(n int) (fds []int, free func(), err error) {
 
 // give writes a frame with descriptors.
 func (s *subject) give(f ipc.Frame, fds []int) error {
+	return s.giveBytes(ipc.AppendFrame(nil, f), fds)
+}
+
+func (s *subject) giveBytes(b []byte, fds []int) error {
 	raw, err := s.conn.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var sent error
 	if err := raw.Write(func(fd uintptr) bool {
-		sent = unix.Sendmsg(int(fd), ipc.AppendFrame(nil, f), unix.UnixRights(fds...), nil, 0)
+		sent = unix.Sendmsg(int(fd), b, unix.UnixRights(fds...), nil, 0)
 		return sent != unix.EAGAIN
 	}); err != nil {
 		return err
@@ -212,6 +217,29 @@ func (s *subject) badFDs(sent, declared int) error {
 	if err := s.give(f, fds[:sent]); err != nil {
 		return err
 	}
+	return s.endsOver(fmt.Sprintf("%d descriptors with a frame that declares %d", sent, declared))
+}
+
+// checkFDsEarlier sends a descriptor with half a PING, and then the rest of it and a
+// call that declares one.
+func checkFDsEarlier(s *subject) error {
+	fds, free, err := pipes(1)
+	if err != nil {
+		return err
+	}
+	defer free()
+	ping := ipc.AppendFrame(nil, ipc.Frame{Header: ipc.Header{Type: ipc.TypePing, Arg: 7}})
+	if err := s.giveBytes(ping[:10], fds[:1]); err != nil {
+		return err
+	}
+	if err := s.write(ipc.AppendFrame(ping[10:], callWithFDs(1, "no-such-command", 1))); err != nil {
+		return err
+	}
+	return s.endsOver("a descriptor with a PING, and the call behind it declares one")
+}
+
+// endsOver awaits the end of the connection and of the process, because of what.
+func (s *subject) endsOver(what string) error {
 	if err := s.control(ipc.TypePing, 0, 1); err != nil {
 		return err
 	}
@@ -221,10 +249,10 @@ func (s *subject) badFDs(sent, declared int) error {
 			return s.ends(-1)
 		}
 		if err != nil {
-			return fmt.Errorf("%d descriptors with a frame that declares %d: waiting for the end of the connection: %w", sent, declared, err)
+			return fmt.Errorf("%s: waiting for the end of the connection: %w", what, err)
 		}
 		if f.Type == ipc.TypePong && f.Arg == 1 {
-			return fmt.Errorf("%d descriptors with a frame that declares %d, and the connection goes on; rule fds", sent, declared)
+			return fmt.Errorf("%s, and the connection goes on; rule fds", what)
 		}
 	}
 }
