@@ -94,9 +94,11 @@ class Streams(WorkerCase):
     def test_time_ends_a_stream_that_waits(self):
         sup = self.stream()
         sup.call(1, "flood", b'["60000"]', arg=100)
-        for _ in range(4):
-            sup.expect(DATA, 1)
-        self.assertEqual(sup.failure(1), ("timeout", "yes"))
+        pieces = 0
+        while (got := sup.frame()).type == DATA:
+            pieces += 1
+        self.assertLessEqual(pieces, 4)  # fewer if it was slow
+        self.assertEqual((got.type, got.id, got.name), (ERROR, 1, "timeout"))
 
     def test_credit_without_end_fills_no_memory(self):
         sup = self.stream()
