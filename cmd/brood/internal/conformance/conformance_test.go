@@ -133,12 +133,12 @@ func faulty(fault string) int {
 	supervisorGone, workerGone := make(chan bool), make(chan bool)
 	go pump(outer, own, false, do, supervisorGone)
 	go pump(own, outer, true, do, workerGone)
-	select {
+	select { // that the supervisor is gone is seen by either of them
 	case <-supervisorGone:
-		own.Close()
 	case <-workerGone:
-		outer.Close()
 	}
+	own.Close()
+	outer.Close()
 	if strings.HasPrefix(fault, "lives on") {
 		select {}
 	}
