@@ -14,6 +14,7 @@ import (
 type board struct {
 	name   string
 	config atomic.Pointer[Pool]     // in force, defaults filled in
+	asked  atomic.Int64             // workers that the configuration asks for, whatever scale has made of that
 	places atomic.Pointer[[]*place] // by slot - 1
 	gone   atomic.Bool              // RemovePool: it is on its way out
 	gate   *gate                    // commands to the pool
@@ -38,6 +39,7 @@ const keptExits = 10
 func newBoard(p Pool, slots int) *board {
 	b := &board{name: p.Name}
 	b.config.Store(&p)
+	b.asked.Store(int64(p.Workers))
 	b.places.Store(&[]*place{})
 	b.gate = newGate(b)
 	b.extend(slots)
@@ -67,7 +69,7 @@ func (b *board) remove(n int) {
 }
 
 // configure puts a configuration in force.
-func (b *board) configure(p Pool) { b.config.Store(&p) }
+func (b *board) configure(p *Pool) { b.config.Store(p) }
 
 // noteExit keeps what ended, unless it is the end that is kept already.
 func (pl *place) noteExit(e ExitStatus) {
@@ -133,6 +135,21 @@ func (pl *place) current() (*lifecycle.View, *live) {
 
 // boards are the pools, as configured.
 func (s *Supervisor) boards() []*board { return *s.pools.Load() }
+
+// declared are the pools as they were last asked for and are in force: but for their
+// number of workers, which scale may have changed.
+func (s *Supervisor) declared() []Pool {
+	var all []Pool
+	for _, b := range s.boards() {
+		if b.gone.Load() {
+			continue
+		}
+		p := *b.config.Load()
+		p.Workers = int(b.asked.Load())
+		all = append(all, p)
+	}
+	return all
+}
 
 func (s *Supervisor) boardOf(pool string) *board {
 	for _, b := range s.boards() {

@@ -103,7 +103,7 @@ func (k *standstill) hand(out *handover.Out) error {
 		return err
 	}
 	v := carried{
-		Started: *k.started.Load(), Machine: machine, Signs: k.signs, Declared: *k.declared.Load(),
+		Started: *k.started.Load(), Machine: machine, Signs: k.signs, Declared: k.declared(),
 		LastOp: k.lastOp.Load(), LastVersion: k.lastVersion.Load(), LastLine: k.logs.seq.Load(),
 		Stdout: k.stdout.Export(), Stderr: k.stderr.Export(), Orphans: k.orphans.Export(),
 	}

@@ -16,7 +16,7 @@ import (
 type input struct {
 	event lifecycle.Event
 	live  *live           // where the event is of a process
-	pool  *Pool           // of AddPool and Reconfigure: what the version is
+	pool  *Pool           // of AddPool and Reconfigure: what the version is. Of Resize: whose configuration asks for it; nil: scale does
 	reply chan<- []Result // of what is Settled; has room for one
 	then  func()          // run behind the starts that the event leads to; does not wait
 	hold  *hold           // instead of an event: the loop is to stand still
@@ -147,13 +147,17 @@ func (l *loop) take(in input) {
 	case lifecycle.AddPool:
 		l.addBoard(ev, *in.pool)
 	case lifecycle.Resize:
-		l.extend(l.boardOf(ev.Pool), ev.To)
+		b := l.boardOf(ev.Pool)
+		l.extend(b, ev.To)
+		if in.pool != nil {
+			b.asked.Store(int64(ev.To))
+		}
 	case lifecycle.RemovePool:
 		l.boardOf(ev.Pool).gone.Store(true)
 	case lifecycle.Reconfigure:
 		l.versions[version{ev.Pool, ev.Version}] = &launch{pool: in.pool}
 		l.prune(ev.Pool)
-		l.boardOf(ev.Pool).configure(*in.pool)
+		l.boardOf(ev.Pool).configure(in.pool)
 	}
 	if in.reply != nil {
 		l.expect(in)
@@ -247,23 +251,26 @@ func (l *loop) addBoard(ev lifecycle.AddPool, p Pool) {
 		l.pools.Store(&boards)
 	}
 	b.gone.Store(false)
-	b.configure(p)
+	b.configure(&p)
+	b.asked.Store(int64(p.Workers))
 	l.extend(b, p.Workers)
 }
 
-// keptVersions is how many of a pool's configurations are kept beside those
-// that processes run: the one in force, and one to go back to.
+// keptVersions is how many of a pool's configurations are kept beside those that
+// processes run and the one in force: processes are being started from them.
 const keptVersions = 4
 
-// prune forgets old configurations of a pool.
+// prune forgets old configurations of a pool that is about to have another: the one
+// that it has is what it may have to go back to.
 func (l *loop) prune(pool string) {
 	used := map[*launch]bool{}
 	for _, p := range l.lives {
 		used[p.launch] = true
 	}
 	var numbers []uint64
+	inForce := l.machine.Version(pool)
 	for v, from := range l.versions {
-		if v.pool == pool && !used[from] {
+		if v.pool == pool && !used[from] && v.number != inForce {
 			numbers = append(numbers, v.number)
 		}
 	}
@@ -353,7 +360,7 @@ func (l *loop) carryOut(e lifecycle.Effect) {
 		l.remove(e.Slot)
 	case lifecycle.Reverted:
 		if b, p := l.boardOf(e.Pool), l.versions[version{e.Pool, e.Version}]; b != nil && p != nil {
-			b.configure(*p.pool)
+			b.configure(p.pool)
 		}
 	case lifecycle.Finished:
 		l.over = true

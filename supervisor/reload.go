@@ -30,10 +30,12 @@ type Change struct {
 	Fields  []string // that differ, by their names in Pool
 	Workers [2]int   // before and after, where they differ
 	Results []Result // what became of each slot that was touched; empty after a dry run
+	// Reverted: the pool was left as it was, or taken back to that.
+	Reverted bool
 }
 
-// Failed reports whether the pool did not come to what was asked, and so was
-// left as, or taken back to what, it was.
+// Failed reports whether a slot did not come to what was asked, and so all that
+// is Reverted.
 func (c Change) Failed() bool {
 	return slices.ContainsFunc(c.Results, func(r Result) bool { return r.Outcome == OutcomeFailed })
 }
@@ -54,11 +56,12 @@ func (s *Supervisor) Plan(cfg Config) ([]Change, error) {
 }
 
 // plan compares with what was last asked for, not with what scale has made of
-// it since: a reload that does not mention a number does not undo it.
+// it since: a reload that does not mention a number does not undo it. A pool's turn
+// comes after that of those it comes after, and when pools go, before.
 func (s *Supervisor) plan(pools []Pool) []Change {
 	var changes []Change
-	before := *s.declared.Load()
-	for _, p := range pools {
+	before := s.declared()
+	for _, p := range byOrder(pools) {
 		i := slices.IndexFunc(before, func(o Pool) bool { return o.Name == p.Name })
 		if i < 0 {
 			changes = append(changes, Change{Pool: p.Name, Kind: ChangeAdd, Workers: [2]int{0, p.Workers}})
@@ -66,12 +69,36 @@ func (s *Supervisor) plan(pools []Pool) []Change {
 		}
 		changes = append(changes, compare(before[i], p))
 	}
-	for _, o := range before {
+	for _, o := range slices.Backward(byOrder(before)) {
 		if !slices.ContainsFunc(pools, func(p Pool) bool { return p.Name == o.Name }) {
 			changes = append(changes, Change{Pool: o.Name, Kind: ChangeRemove, Workers: [2]int{o.Workers, 0}})
 		}
 	}
 	return changes
+}
+
+// byOrder puts pools behind those that they come after. Else it leaves them in the
+// order that they have.
+func byOrder(pools []Pool) []Pool {
+	var all []Pool
+	seen := map[string]bool{}
+	var put func(p Pool)
+	put = func(p Pool) {
+		if seen[p.Name] {
+			return
+		}
+		seen[p.Name] = true
+		for _, q := range pools {
+			if slices.Contains(p.After, q.Name) {
+				put(q)
+			}
+		}
+		all = append(all, p)
+	}
+	for _, p := range pools {
+		put(p)
+	}
+	return all
 }
 
 func compare(old, p Pool) Change {
@@ -146,9 +173,8 @@ func (s *Supervisor) Reload(ctx context.Context, cfg Config) ([]Change, error) {
 		for i := range changes {
 			s.change(&changes[i], pools)
 		}
-		s.adopt(pools, changes)
 		for _, c := range changes {
-			if !c.Failed() {
+			if !c.Reverted {
 				s.sockets.rolled(c.Pool)
 			}
 		}
@@ -193,7 +219,7 @@ func (s *Supervisor) prepareSockets(pools []Pool) error {
 
 // settleSockets makes them what the pools that were last asked for want.
 func (s *Supervisor) settleSockets() {
-	if err := s.sockets.settle(*s.declared.Load()); err != nil {
+	if err := s.sockets.settle(s.declared()); err != nil {
 		s.cfg.Log.Error("a socket is not as it was before the reload, or could not be closed", "error", err)
 	}
 }
@@ -207,10 +233,10 @@ func (s *Supervisor) Reloaded() <-chan struct{} {
 	return ended // there was none
 }
 
-// change carries out the change of one pool. What comes after a step that has
-// failed is left alone.
+// change carries out the change of one pool. What comes after a step that was
+// taken back is left alone.
 func (s *Supervisor) change(c *Change, pools []Pool) {
-	for _, in := range s.inputsFor(*c, pools) {
+	for i, in := range s.inputsFor(*c, pools) {
 		reply := make(chan []Result, 1)
 		in.reply = reply
 		results, err := s.ask(context.Background(), in, reply, nil)
@@ -218,10 +244,31 @@ func (s *Supervisor) change(c *Change, pools []Pool) {
 			results = []Result{{Slot: SlotStatus{Pool: c.Pool}, Outcome: OutcomeFailed, Text: err.Error()}}
 		}
 		c.Results = append(c.Results, results...)
-		if c.Failed() {
+		if !s.isInForce(in) {
+			c.Reverted = i == 0
 			return
 		}
 	}
+}
+
+// isInForce: a pool is what the loop was told to make it. A slot that has failed says
+// nothing of that: it may have been stopped meanwhile.
+func (s *Supervisor) isInForce(in input) bool {
+	switch ev := in.event.(type) {
+	case lifecycle.AddPool:
+		b := s.boardOf(ev.Pool)
+		return b != nil && !b.gone.Load()
+	case lifecycle.RemovePool:
+		b := s.boardOf(ev.Pool)
+		return b == nil || b.gone.Load()
+	case lifecycle.Reconfigure:
+		b := s.boardOf(ev.Pool)
+		return b != nil && b.config.Load() == in.pool
+	case lifecycle.Resize:
+		b := s.boardOf(ev.Pool)
+		return b != nil && b.asked.Load() == int64(ev.To)
+	}
+	return true
 }
 
 // inputsFor is what the loop is told to make a change.
@@ -242,26 +289,9 @@ func (s *Supervisor) inputsFor(c Change, pools []Pool) []input {
 		}})
 	}
 	if c.Workers[0] != c.Workers[1] {
-		all = append(all, input{event: lifecycle.Resize{Op: s.lastOp.Add(1), Pool: p.Name, To: p.Workers}})
+		all = append(all, input{pool: &p, event: lifecycle.Resize{Op: s.lastOp.Add(1), Pool: p.Name, To: p.Workers}})
 	}
 	return all
-}
-
-// adopt remembers what was asked for. A pool that was taken back stays as it
-// was declared before, so that the same reload can be tried again.
-func (s *Supervisor) adopt(pools []Pool, changes []Change) {
-	var declared []Pool
-	before := *s.declared.Load()
-	for _, p := range pools {
-		c := changes[slices.IndexFunc(changes, func(c Change) bool { return c.Pool == p.Name })]
-		old := slices.IndexFunc(before, func(o Pool) bool { return o.Name == p.Name })
-		if c.Kind == ChangeRoll && c.Failed() && old >= 0 {
-			declared = append(declared, before[old])
-			continue
-		}
-		declared = append(declared, p)
-	}
-	s.declared.Store(&declared)
 }
 
 // Scale gives a pool another number of workers. Those there are not touched; of

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -212,5 +214,154 @@ func TestRecycleAfterCommands(t *testing.T) {
 	isShape(t, s, "web", "1#2, 2#1")
 	if got := leastReady(s, 2); got != 2 {
 		t.Errorf("only %d of 2 were ready at one moment", got)
+	}
+}
+
+// gated is a pool whose workers become ready when the file is there.
+func gated(t *testing.T, n int) (p Pool, open, shut func()) {
+	file := filepath.Join(t.TempDir(), "open")
+	p = rolled("web", n)
+	p.Ready = Ready{When: ReadyExec, Exec: []string{"test", "-e", file}}
+	return p, func() {
+			if err := os.WriteFile(file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, func() {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+}
+
+// valued is the pool with another environment.
+func valued(p Pool, v string) Pool {
+	p.Env = map[string]string{"V": v}
+	return p
+}
+
+// planned is what a reload would do with one pool.
+func planned(t *testing.T, s *Supervisor, p Pool) ChangeKind {
+	t.Helper()
+	plan, err := s.Plan(Config{Pools: []Pool{p}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan[0].Kind
+}
+
+// A slot that an order takes out of a rollout has not come to what was asked. The
+// pool has all the same, and is said to.
+func TestReloadAndAnOrderMeanwhile(t *testing.T) {
+	for name, meddle := range map[string]func(*Supervisor) ([]Result, error){
+		"stop":  func(s *Supervisor) ([]Result, error) { return s.Stop(within(t, time.Minute), target(t, "web/3")) },
+		"scale": func(s *Supervisor) ([]Result, error) { return s.Scale(within(t, time.Minute), "web", 2) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, open, shut := gated(t, 3)
+			open()
+			s := run(t, Config{Pools: []Pool{valued(p, "1")}})
+			await(t, s, "all ready", allReady)
+			shut()
+			done := make(chan []Change, 1)
+			go func() {
+				changes, err := s.Reload(within(t, time.Minute), Config{Pools: []Pool{valued(p, "2")}})
+				if err != nil {
+					t.Error(err)
+				}
+				done <- changes
+			}()
+			await(t, s, "the rollout to begin", func(st Status) bool { return st.Pools[0].Slots[0].Next == 2 })
+			if _, err := meddle(s); err != nil {
+				t.Fatal(err)
+			}
+			open()
+			changes := <-done
+			if len(changes) != 1 || !changes[0].Failed() || changes[0].Reverted || outcomes(changes[0].Results) != "done done failed" {
+				t.Errorf("%+v", changes)
+			}
+			if now, back := planned(t, s, valued(p, "2")), planned(t, s, valued(p, "1")); now != ChangeNone || back != ChangeRoll {
+				t.Errorf("the same again: %s; back: %s", now, back)
+			}
+			if changes, err := s.Reload(within(t, time.Minute), Config{Pools: []Pool{valued(p, "1")}}); err != nil || changes[0].Failed() || shape(s, "web")[:8] != "1#3, 2#3" {
+				t.Errorf("back: %+v, %v: %s", changes, err, shape(s, "web"))
+			}
+		})
+	}
+}
+
+// What a reload adds to a pool may fail. That does not take back what it has changed.
+func TestReloadThatRollsAndScales(t *testing.T) {
+	p := rolled("web", 2)
+	p.Command = []string{"sh", "-c", `[ $BROOD_SLOT = 3 ] && exit 3; exec sleep 1000`}
+	p.Ready = Ready{When: ReadyExec, Exec: []string{"true"}}
+	p.Restart.When = RestartNever
+	s := run(t, Config{Pools: []Pool{valued(p, "1")}, Log: discard()})
+	await(t, s, "all ready", allReady)
+	p.Workers = 3
+	changes, err := s.Reload(within(t, time.Minute), Config{Pools: []Pool{valued(p, "2")}})
+	if err != nil || !changes[0].Failed() || changes[0].Reverted || outcomes(changes[0].Results) != "done done failed" {
+		t.Errorf("%+v, %v", changes, err)
+	}
+	if got := shape(s, "web"); got != "1#2, 2#2, 3#1 failed" {
+		t.Error(got)
+	}
+	if now, back := planned(t, s, valued(p, "2")), planned(t, s, valued(p, "1")); now != ChangeNone || back != ChangeRoll {
+		t.Errorf("the same again: %s; back: %s", now, back)
+	}
+}
+
+// Pools that one reload adds are started in their order, and pools that it removes
+// are stopped in it, whatever the order of the file.
+func TestReloadInOrder(t *testing.T) {
+	first, second := rolled("db", 1), rolled("app", 1)
+	second.After = []string{"db"}
+	s := run(t, Config{Pools: []Pool{echoes(1)}})
+	await(t, s, "all ready", allReady)
+	told := func(pools ...Pool) string {
+		t.Helper()
+		events, _ := s.Events(0)
+		changes, err := s.Reload(within(t, time.Minute), Config{Pools: pools})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range changes {
+			if c.Failed() {
+				t.Errorf("%+v", c)
+			}
+		}
+		events, _ = s.Events(events[len(events)-1].Seq)
+		var all []string
+		for _, e := range events {
+			if word, _, _ := strings.Cut(e.Text, ":"); e.Kind == "state" {
+				all = append(all, e.Pool+" "+word)
+			}
+		}
+		return strings.Join(all, ", ")
+	}
+	if got, want := told(second, echoes(1), first), "db starting, db ready, app starting, app ready"; got != want {
+		t.Errorf("added: %s, want %s", got, want)
+	}
+	if got, want := told(echoes(1)), "app stopping, app stopped, db stopping, db stopped"; got != want {
+		t.Errorf("removed: %s, want %s", got, want)
+	}
+}
+
+// A pool that does not come up can be reloaded again and again: what it goes back to
+// is kept.
+func TestReloadsThatFailAgainAndAgain(t *testing.T) {
+	p := rolled("web", 1)
+	p.Command, p.Restart.BackoffMin, p.Restart.BackoffMax = []string{"sh", "-c", "exit 3"}, time.Hour, time.Hour
+	s := run(t, Config{Pools: []Pool{valued(p, "0")}, Log: discard()})
+	waits := func(st Status) bool { return st.Pools[0].Slots[0].State == InBackoff }
+	await(t, s, "the backoff", waits)
+	for i := range 2 * keptVersions {
+		changes, err := s.Reload(within(t, time.Minute), Config{Pools: []Pool{valued(p, fmt.Sprint(i+1))}})
+		if err != nil || !changes[0].Reverted {
+			t.Fatalf("%+v, %v", changes, err)
+		}
+		await(t, s, "the backoff", waits)
+	}
+	if got := planned(t, s, valued(p, "0")); got != ChangeNone {
+		t.Errorf("what was before: %s", got)
 	}
 }

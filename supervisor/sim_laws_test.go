@@ -179,6 +179,7 @@ func (w *world) check() {
 		w.lastEvent = e.Seq
 		w.seen[string(e.Kind)]++
 	}
+	w.checkDeclared()
 	if w.sabotage().keepsPlaces && w.odds(50) {
 		g := w.s.boards()[0].gate
 		g.mu.Lock()
@@ -206,6 +207,29 @@ func compact(orders []*simOrder) []*simOrder {
 		}
 	}
 	return kept
+}
+
+// checkDeclared: what the pools are said to be is what the machine has them be. The
+// loop stands still meanwhile.
+func (w *world) checkDeclared() {
+	h := &hold{rest: ended, got: make(chan *loop, 1), news: make(chan chan []input), over: make(chan struct{})}
+	select {
+	case w.s.inputs <- input{hold: h}:
+	case <-w.s.done:
+		return
+	}
+	select {
+	case l := <-h.got:
+		for _, p := range w.s.declared() {
+			from := l.versions[version{p.Name, l.machine.Version(p.Name)}]
+			if from == nil || compare(*from.pool, p).Kind != ChangeNone && compare(*from.pool, p).Kind != ChangeScale {
+				w.breaks("declared: %s is said to be %+v, and is %+v", p.Name, p, from)
+			}
+		}
+		close(h.over)
+	case <-w.s.done:
+	}
+	w.settle()
 }
 
 func (w *world) checkPlace(pl *place, living int, now time.Time) {

@@ -58,7 +58,6 @@ type Supervisor struct {
 	reloaded   atomic.Pointer[chan struct{}] // closed when the last Reload is over; nil: there was none
 	upgrading  sync.Mutex                    // held while an Upgrade is under way
 	exchanging sync.Mutex                    // held while it is tried
-	declared   atomic.Pointer[[]Pool]        // what was last asked for; changed by Reload alone
 
 	// Made by Run.
 	stdout, stderr *capture.Sink
@@ -94,7 +93,6 @@ func New(cfg Config) (*Supervisor, error) {
 	}
 	s.sys = s.operating()
 	s.oom.read = oomKills
-	s.declared.Store(&s.cfg.Pools)
 	s.running, s.stopped = context.WithCancel(context.Background())
 	s.sockets.open, s.sockets.stale = map[string]*listen.Socket{}, map[string]bool{}
 	boards := make([]*board, len(s.cfg.Pools))
@@ -194,7 +192,7 @@ func (s *Supervisor) begin() (err error) {
 	if err != nil {
 		s.cfg.Log.Warn("what workers leave behind is not looked after", "error", err)
 	}
-	return s.prepare(*s.declared.Load())
+	return s.prepare(s.declared())
 }
 
 // prepare makes what only some pools need.

@@ -29,14 +29,19 @@ func (s *Supervisor) readHanded() error {
 	s.lastVersion.Store(v.LastVersion)
 	s.logs.seq.Store(v.LastLine)
 	s.events.ring, s.events.next = v.Events, v.NextEvent
-	s.declared.Store(&v.Declared)
 	var boards []*board
 	for _, p := range v.Machine.Pools {
 		config := v.config(p.Name, p.Version)
 		if config == nil {
 			return fmt.Errorf("supervisor: what was handed over lacks version %d of pool %s", p.Version, p.Name)
 		}
-		boards = append(boards, newBoard(*config, len(p.Slots)))
+		b := newBoard(*config, len(p.Slots))
+		for _, d := range v.Declared {
+			if d.Name == p.Name {
+				b.asked.Store(int64(d.Workers))
+			}
+		}
+		boards = append(boards, b)
 	}
 	for _, p := range v.Places {
 		i := slices.IndexFunc(boards, func(b *board) bool { return b.name == p.Slot.Pool })

@@ -19,7 +19,7 @@ func (m *Machine) reconfigure(e Reconfigure) {
 			p.amend(e)
 		}
 	}
-	m.begun(op)
+	m.release(op)
 }
 
 // amend puts another policy in the place of the pool's, without replacing a
@@ -52,6 +52,7 @@ func (p *pool) change(op *op, e Reconfigure) {
 	r := &rollout{pool: p, aim: changing, op: op, why: "the configuration has changed",
 		policy: e.Policy, version: e.Version, from: p.policy, fromVersion: p.version}
 	at := p.supersede(r)
+	op.left++ // what the pool has come to is known when the rollout has ended, whatever became of the slots
 	for _, s := range p.slots {
 		switch {
 		case s.leaving:
@@ -90,6 +91,7 @@ func (p *pool) supersede(by *rollout) int {
 	for _, s := range r.slots {
 		r.answer(s, OutcomeUnchanged, why)
 	}
+	r.ended()
 	return at
 }
 

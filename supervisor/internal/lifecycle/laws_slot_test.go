@@ -34,15 +34,22 @@ func (w *world) check(ev Event) {
 		waiting += len(tr.slot.waiters)
 	}
 	w.checkPools(ev)
-	left := 0
+	left, rolling := 0, 0
+	for _, p := range w.m.pools {
+		for _, r := range p.rollouts {
+			if r.aim == changing {
+				rolling++
+			}
+		}
+	}
 	for _, o := range w.m.ops {
 		left += o.left
 	}
 	switch {
 	case !first.Equal(w.m.Next()):
 		w.fail("timers: the next is at %v, the heap says %v", first, w.m.Next())
-	case left != waiting || len(w.m.ops) != len(w.open):
-		w.fail("settled: %d open orders wait for %d slots, of which %d know", len(w.open), left, waiting)
+	case left != waiting+rolling || len(w.m.ops) != len(w.open):
+		w.fail("settled: %d open orders wait for %d slots and rollouts, of which %d and %d know", len(w.open), left, waiting, rolling)
 	case len(w.tracks) != len(w.m.slots) || len(w.tracks) != len(w.m.order):
 		w.fail("gone: there are %d slots, the machine has %d and %d", len(w.tracks), len(w.m.slots), len(w.m.order))
 	}

@@ -217,6 +217,9 @@ func (m *Machine) Dirty(f func(View)) {
 	}
 }
 
+// Version is that of the configuration of a pool that is there.
+func (m *Machine) Version(pool string) uint64 { return m.pools[pool].version }
+
 // Views calls f for every slot, as configured.
 func (m *Machine) Views(f func(View)) {
 	for _, s := range m.order {

@@ -5,7 +5,7 @@ import "fmt"
 // op is an Order under way.
 type op struct {
 	id      uint64
-	left    int // slots without a result, and one while it is being begun
+	left    int // slots without a result; and one each while it is being begun, and while a rollout of its own goes on
 	results []Result
 }
 
@@ -18,15 +18,16 @@ type waiter struct {
 	rolled bool   // the rollout that is to reach the slot answers, unless that is wanted down
 }
 
-// open begins an op. It is not settled before begun is called.
+// open begins an op. It is not settled before it is released.
 func (m *Machine) open(id uint64) *op {
 	op := &op{id: id, left: 1}
 	m.ops[id] = op
 	return op
 }
 
-// begun: every slot that the op waits for has been named.
-func (m *Machine) begun(op *op) {
+// release: one thing less keeps the op from being settled. Every slot that it waits
+// for has been named, or its rollout has ended.
+func (m *Machine) release(op *op) {
 	op.left--
 	m.settleOp(op)
 }
@@ -59,7 +60,7 @@ func (m *Machine) take(o Order) {
 			s.take(op, o)
 		}
 	}
-	m.begun(op)
+	m.release(op)
 }
 
 // take does what the order asks for at once.

@@ -56,6 +56,14 @@ func (p *pool) roll() {
 			return
 		}
 		p.rollouts = slices.Delete(p.rollouts, 0, 1)
+		r.ended()
+	}
+}
+
+// ended: nothing comes of the rollout any more.
+func (r *rollout) ended() {
+	if r.aim == changing {
+		r.pool.m.release(r.op)
 	}
 }
 

@@ -28,7 +28,7 @@ func (m *Machine) resize(e Resize) {
 	} else {
 		m.pools[e.Pool].resize(op, e.To, "scaled up", "scaled down")
 	}
-	m.begun(op)
+	m.release(op)
 }
 
 func (m *Machine) addPool(e AddPool) {
@@ -46,7 +46,7 @@ func (m *Machine) addPool(e AddPool) {
 		p.held = p.waitsFor() != ""
 		p.resize(op, e.Slots, "its pool is new", "not of the new pool")
 	}
-	m.begun(op)
+	m.release(op)
 }
 
 func (m *Machine) removePool(e RemovePool) {
@@ -58,7 +58,7 @@ func (m *Machine) removePool(e RemovePool) {
 		p.leaving, p.shrinking, p.held = true, true, false
 		p.resize(op, 0, "", "its pool is removed")
 	}
-	m.begun(op)
+	m.release(op)
 }
 
 // resize starts what is missing and stops what is too much, and says of each why.
