@@ -40,6 +40,19 @@ func (c Change) Failed() bool {
 	return slices.ContainsFunc(c.Results, func(r Result) bool { return r.Outcome == OutcomeFailed })
 }
 
+// Trouble says in words what has not come about; empty: nothing.
+func (c Change) Trouble() string {
+	i := slices.IndexFunc(c.Results, func(r Result) bool { return r.Outcome == OutcomeFailed })
+	if i < 0 {
+		return ""
+	}
+	what := "has changed, but not all of its slots have come to that"
+	if c.Reverted {
+		what = "is as it was before"
+	}
+	return fmt.Sprintf("pool %s %s: %v: %s", c.Pool, what, c.Results[i].Slot.Target(), c.Results[i].Text)
+}
+
 // ErrBusy: another reload is under way, or for an upgrade another upgrade.
 var ErrBusy error = &sentinel{"a reload or an upgrade is under way", "conflict"}
 

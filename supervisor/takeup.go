@@ -224,7 +224,7 @@ func (s *Supervisor) catchUp(ctx context.Context) {
 		switch {
 		case c.Kind == ChangeNone:
 		case c.Failed():
-			s.cfg.Log.Error("after the upgrade", "pool", c.Pool, "kind", string(c.Kind), "outcome", "failed, the pool is as it was before")
+			s.cfg.Log.Error("after the upgrade", "pool", c.Pool, "kind", string(c.Kind), "outcome", c.Trouble())
 		default:
 			s.cfg.Log.Info("after the upgrade", "pool", c.Pool, "kind", string(c.Kind), "fields", c.Fields)
 		}

@@ -55,8 +55,11 @@ var changeText = map[string]string{
 func printChanges(w io.Writer, changes []api.Change) {
 	for _, c := range changes {
 		line := c.Pool + ": " + changeText[c.Kind]
-		if slices.ContainsFunc(c.Results, func(r api.Result) bool { return r.Outcome == "failed" }) {
+		switch {
+		case c.Reverted:
 			line = c.Pool + ": left as it was"
+		case slices.ContainsFunc(c.Results, func(r api.Result) bool { return r.Outcome == "failed" }):
+			line += ", with failures"
 		}
 		if len(c.Fields) > 0 {
 			line += " (" + strings.Join(c.Fields, ", ") + ")"
@@ -122,7 +125,7 @@ func logReload(reload reloadFunc, sup *supervisor.Supervisor, log hclog.Logger) 
 	}
 	for _, c := range changes {
 		if c.Failed() {
-			log.Error("reload", "pool", c.Pool, "kind", string(c.Kind), "outcome", "failed, the pool is as it was before")
+			log.Error("reload", "pool", c.Pool, "kind", string(c.Kind), "outcome", c.Trouble())
 			continue
 		}
 		log.Info("reload", "pool", c.Pool, "kind", string(c.Kind), "fields", c.Fields)

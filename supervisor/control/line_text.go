@@ -207,6 +207,9 @@ func appendResults(out []byte, results []api.Result) []byte {
 func appendChanges(out []byte, changes []api.Change) []byte {
 	for _, c := range changes {
 		out = fmt.Appendf(out, "%s: %s", c.Pool, c.Kind)
+		if c.Reverted {
+			out = append(out, ", reverted"...)
+		}
 		if len(c.Fields) > 0 {
 			out = fmt.Appendf(out, " (%s)", strings.Join(c.Fields, ", "))
 		}

@@ -2,12 +2,14 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"example.com/brood/supervisor"
+	"example.com/brood/supervisor/control/api"
 )
 
 // TestReloadSaysWhatHappened: done, accepted where nobody waits, or not there yet.
@@ -43,6 +45,30 @@ func TestReloadSaysWhatHappened(t *testing.T) {
 	until(t, "its end", func() bool { status, _ := h.ask("POST", "/v1/reload", ""); return status == 200 })
 	next.Store(&[]supervisor.Pool{workers("web", 1)})
 	check("/v1/reload?wait=0s", 202, `"outcome":"accepted"`)
+}
+
+// TestReloadThatFails: a pool that was taken back is told apart from one in which a
+// slot has failed.
+func TestReloadThatFails(t *testing.T) {
+	failed := []supervisor.Result{{Slot: supervisor.SlotStatus{Pool: "web", Slot: 3}, Outcome: supervisor.OutcomeFailed, Text: "as it happens"}}
+	var reverted atomic.Bool
+	h := serveHere(t, Config{Reload: func(context.Context, bool) ([]supervisor.Change, error) {
+		return []supervisor.Change{{Pool: "web", Kind: supervisor.ChangeRoll, Results: failed, Reverted: reverted.Load()}}, nil
+	}}, workers("web", 1))
+	for back, words := range map[bool]string{true: "pool web is as it was before: web/3: as it happens", false: "pool web has changed, but"} {
+		reverted.Store(back)
+		status, body := h.ask("POST", "/v1/reload", "")
+		if status != 500 || !strings.Contains(body, words) || strings.Contains(body, `"reverted":true`) != back {
+			t.Errorf("%v: %d %s", back, status, body)
+		}
+		var problem api.Problem
+		if err := json.Unmarshal([]byte(body), &problem); err != nil {
+			t.Fatal(err)
+		}
+		if text := string(appendProblem(nil, problem)); strings.Contains(text, "\nweb: roll, reverted\n") != back {
+			t.Errorf("%v: %s", back, text)
+		}
+	}
 }
 
 // TestUpgradePage: an admin's, where there is one to be had.

@@ -238,12 +238,11 @@ func reloaded(changes []supervisor.Change, dryRun, waited bool) (api.Reload, err
 			}
 		}
 		if c.Failed() {
-			failed = append(failed, c.Pool+": "+firstText(out.Changes[i].Results, string(supervisor.OutcomeFailed)))
+			failed = append(failed, c.Trouble())
 		}
 	}
 	if len(failed) > 0 {
-		return out, &failure{api.Problem{Code: api.CodeFailed, Changes: out.Changes,
-			Detail: "these pools are as they were before: " + strings.Join(failed, "; ")}}
+		return out, &failure{api.Problem{Code: api.CodeFailed, Changes: out.Changes, Detail: strings.Join(failed, "; ")}}
 	}
 	if len(late) > 0 {
 		return out, &failure{api.Problem{Code: api.CodeTimeout, Changes: out.Changes,
@@ -253,7 +252,7 @@ func reloaded(changes []supervisor.Change, dryRun, waited bool) (api.Reload, err
 }
 
 func changeJSON(c supervisor.Change) api.Change {
-	out := api.Change{Pool: c.Pool, Kind: string(c.Kind), Fields: c.Fields, Results: resultsJSON(c.Results)}
+	out := api.Change{Pool: c.Pool, Kind: string(c.Kind), Fields: c.Fields, Results: resultsJSON(c.Results), Reverted: c.Reverted}
 	if c.Workers != [2]int{} {
 		out.Workers = c.Workers[:]
 	}

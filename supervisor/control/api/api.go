@@ -169,6 +169,8 @@ type Change struct {
 	Fields  []string `json:"fields,omitempty"`  // that differ
 	Workers []int    `json:"workers,omitempty"` // before and after, where they differ
 	Results []Result `json:"results,omitempty"` // of each slot that was touched
+	// Reverted: the pool was left as it was, or taken back to that.
+	Reverted bool `json:"reverted,omitempty"`
 }
 
 // Reload answers POST /v1/reload.
