@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"example.com/brood/supervisor/internal/lifecycle"
 )
@@ -55,6 +56,26 @@ func (c Change) Trouble() string {
 
 // ErrBusy: another reload is under way, or for an upgrade another upgrade.
 var ErrBusy error = &sentinel{"a reload or an upgrade is under way", "conflict"}
+
+// reload is a Reload that has begun.
+type reload struct {
+	over chan struct{}          // closed when it is
+	at   atomic.Pointer[string] // what it does to which pool, for people; nil: it has just begun
+}
+
+// doing says what is being done to a pool.
+var doing = map[ChangeKind]string{
+	ChangeAdd: "added", ChangeRemove: "removed", ChangeScale: "scaled", ChangeInPlace: "changed", ChangeRoll: "rolled",
+}
+
+// reloadUnderWay says how far the reload that is under way has come, and how to see
+// that go on.
+func (s *Supervisor) reloadUnderWay() string {
+	if r := s.lastReload.Load(); r != nil && r.at.Load() != nil {
+		return *r.at.Load()
+	}
+	return "a reload has just begun"
+}
 
 // inPlace are the fields of Pool that workers need not be replaced for.
 var inPlace = []string{"MinReady", "Health", "Restart", "Stop", "Recycle", "Rollout", "Dispatch", "Commands", "After"}
@@ -166,32 +187,39 @@ func (s *Supervisor) Reload(ctx context.Context, cfg Config) ([]Change, error) {
 	ours := s.reloading.TryLock()
 	s.exchanging.Unlock()
 	if !ours {
-		return nil, ErrBusy
+		return nil, fmt.Errorf("%w: %s; try again when it is over", ErrBusy, s.reloadUnderWay())
+	}
+	r := &reload{over: make(chan struct{})}
+	s.lastReload.Store(r)
+	end := func() {
+		s.settleSockets()
+		s.reloading.Unlock()
+		close(r.over)
 	}
 	pools := cfg.withDefaults().Pools
 	if err := errors.Join(s.prepareSockets(pools), s.prepare(pools)); err != nil {
-		s.settleSockets()
-		s.reloading.Unlock()
+		end()
 		return nil, err
 	}
 	changes := s.planSockets(s.plan(pools), pools)
 	waiting := slices.Clone(changes)
 	finished := make(chan []Change, 1)
-	over := make(chan struct{})
-	s.reloaded.Store(&over)
 	go func() { // it ends at the latest with the loop, and holds the lock until then
-		defer func() { finished <- changes }() // at the very end: who has this answer may begin the next
-		defer close(over)
-		defer s.reloading.Unlock()
 		for i := range changes {
-			s.change(&changes[i], pools)
+			c := &changes[i]
+			if c.Kind != ChangeNone {
+				at := fmt.Sprintf("pool %s is being %s, which `brood events -f %s` shows", c.Pool, doing[c.Kind], c.Pool)
+				r.at.Store(&at)
+			}
+			s.change(c, pools)
 		}
 		for _, c := range changes {
 			if !c.Reverted {
 				s.sockets.rolled(c.Pool)
 			}
 		}
-		s.settleSockets()
+		end()
+		finished <- changes // at the very end: who has this answer may begin the next
 	}()
 	select {
 	case changes := <-finished:
@@ -240,8 +268,8 @@ func (s *Supervisor) settleSockets() {
 // Reloaded is closed when the last reload that has begun is over, which may be later
 // than its Reload returns.
 func (s *Supervisor) Reloaded() <-chan struct{} {
-	if over := s.reloaded.Load(); over != nil {
-		return *over
+	if r := s.lastReload.Load(); r != nil {
+		return r.over
 	}
 	return ended // there was none
 }

@@ -187,6 +187,7 @@ func TestReloadWhileAnotherIsUnderWay(t *testing.T) {
 		t.Errorf("%+v, %v", changes, err)
 	}
 	isShape(t, s, "web", "1#2, 2#2")
+	<-s.Reloaded()
 	s.reloading.Lock()
 	if _, err := s.Reload(within(t, time.Minute), Config{Pools: []Pool{p}}); !errors.Is(err, ErrBusy) {
 		t.Error(err)
@@ -197,6 +198,34 @@ func TestReloadWhileAnotherIsUnderWay(t *testing.T) {
 	p.Env = nil
 	if _, err := s.Reload(within(t, time.Minute), Config{Pools: []Pool{p}}); !errors.Is(err, ErrStopping) {
 		t.Error(err)
+	}
+}
+
+// Who asks for a reload while another is under way is told at what pool that is. When
+// it has been answered the next can begin.
+func TestReloadSaysWhatIsUnderWay(t *testing.T) {
+	p, open, shut := gated(t, 1)
+	open()
+	s := run(t, Config{Pools: []Pool{valued(p, "1")}})
+	await(t, s, "all ready", allReady)
+	shut()
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Reload(within(t, time.Minute), Config{Pools: []Pool{valued(p, "2")}})
+		done <- err
+	}()
+	await(t, s, "the rollout to begin", func(st Status) bool { return st.Pools[0].Slots[0].Next == 2 })
+	if _, err := s.Reload(within(t, time.Minute), Config{Pools: []Pool{valued(p, "3")}}); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "pool web is being rolled") {
+		t.Error(err)
+	}
+	open()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	for i := range 20 {
+		if _, err := s.Reload(within(t, time.Minute), Config{Pools: []Pool{valued(p, "2")}}); err != nil {
+			t.Fatalf("%d: %v", i, err)
+		}
 	}
 }
 

@@ -54,10 +54,10 @@ type Supervisor struct {
 	running    context.Context // ends with the loop
 	stopped    context.CancelFunc
 
-	reloading  sync.Mutex                    // held while a Reload is under way, or an upgrade is tried
-	reloaded   atomic.Pointer[chan struct{}] // closed when the last Reload is over; nil: there was none
-	upgrading  sync.Mutex                    // held while an Upgrade is under way
-	exchanging sync.Mutex                    // held while it is tried
+	reloading  sync.Mutex             // held while a Reload is under way, or an upgrade is tried
+	lastReload atomic.Pointer[reload] // the last that has begun; nil: there was none
+	upgrading  sync.Mutex             // held while an Upgrade is under way
+	exchanging sync.Mutex             // held while it is tried
 
 	// Made by Run.
 	stdout, stderr *capture.Sink

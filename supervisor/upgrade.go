@@ -80,7 +80,7 @@ func (s *Supervisor) Upgrade(ctx context.Context, u Upgrade) error {
 	default:
 	}
 	if !s.upgrading.TryLock() {
-		return ErrBusy
+		return fmt.Errorf("%w: another upgrade is", ErrBusy)
 	}
 	defer s.upgrading.Unlock()
 	if err := s.askNext(ctx, u); err != nil {
@@ -138,7 +138,7 @@ func (s *Supervisor) exchange(ctx context.Context, u Upgrade, limit time.Duratio
 	s.exchanging.Lock() // a reload waits for the outcome
 	defer s.exchanging.Unlock()
 	if !s.reloading.TryLock() {
-		return fmt.Errorf("%w: a reload is under way", ErrNotNow)
+		return fmt.Errorf("%w: %s", ErrNotNow, s.reloadUnderWay())
 	}
 	defer s.reloading.Unlock()
 	held, cancel := context.WithTimeout(ctx, limit)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -102,8 +103,9 @@ func (f *runFlags) reloader(sup *supervisor.Supervisor, now *standing, access fu
 	}
 }
 
-// logReload is a reload that nobody waits for, so its outcome is logged. It
-// ends with the supervisor.
+// logReload is a reload that nobody waits for, so its outcome is logged. It waits for
+// one that is under way, which may have read the file before it was changed, and ends
+// with the supervisor.
 func logReload(reload reloadFunc, sup *supervisor.Supervisor, log hclog.Logger) {
 	if reload == nil {
 		log.Warn("SIGHUP changes nothing: there is no configuration file to read again")
@@ -118,7 +120,12 @@ func logReload(reload reloadFunc, sup *supervisor.Supervisor, log hclog.Logger) 
 		case <-ctx.Done():
 		}
 	}()
-	changes, err := reload(ctx, false)
+	var changes []supervisor.Change
+	err := supervisor.ErrBusy
+	for errors.Is(err, supervisor.ErrBusy) {
+		awaitReload(sup, log)
+		changes, err = reload(ctx, false)
+	}
 	if err != nil {
 		log.Error("reload", "error", err)
 		return
@@ -129,5 +136,20 @@ func logReload(reload reloadFunc, sup *supervisor.Supervisor, log hclog.Logger) 
 			continue
 		}
 		log.Info("reload", "pool", c.Pool, "kind", string(c.Kind), "fields", c.Fields)
+	}
+}
+
+// awaitReload waits for the reload that is under way, if one is.
+func awaitReload(sup *supervisor.Supervisor, log hclog.Logger) {
+	over := sup.Reloaded()
+	select {
+	case <-over:
+		return
+	default:
+	}
+	log.Info("reload", "waits", "one is under way; the file is read again when that is over")
+	select {
+	case <-over:
+	case <-sup.Stopping():
 	}
 }

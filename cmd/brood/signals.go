@@ -35,6 +35,13 @@ func (s *signals) actor(sup *supervisor.Supervisor, reload reloadFunc, upgrade u
 	return func() error {
 			defer signal.Stop(s.told)
 			defer others.Wait()
+			hups := make(chan struct{}, 1) // one more is all that a crowd of them asks for
+			defer close(hups)
+			others.Go(func() {
+				for range hups {
+					logReload(reload, sup, log)
+				}
+			})
 			asked := false
 			for {
 				select {
@@ -43,7 +50,10 @@ func (s *signals) actor(sup *supervisor.Supervisor, reload reloadFunc, upgrade u
 				case sig := <-s.told:
 					switch sig {
 					case syscall.SIGHUP:
-						others.Go(func() { logReload(reload, sup, log) })
+						select {
+						case hups <- struct{}{}:
+						default:
+						}
 					case syscall.SIGUSR2:
 						others.Go(func() { logUpgrade(upgrade, log) })
 					case syscall.SIGPIPE:
