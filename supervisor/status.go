@@ -34,7 +34,7 @@ type Status struct {
 type PoolStatus struct {
 	Name     string
 	Workers  int // slots there are
-	MinReady int // configured
+	MinReady int // configured, and at most as many as there are slots that stay
 	Wanted   int // slots that are wanted up
 	Ready    int // slots that are ready
 	Queued   int // commands that wait for a worker
@@ -159,10 +159,10 @@ func (s *Supervisor) Select(t Target) (Status, error) {
 }
 
 func (s *Supervisor) poolStatus(b *board) PoolStatus {
-	config, places := b.config.Load(), *b.places.Load()
+	places := *b.places.Load()
 	p := PoolStatus{
-		Name: b.name, Workers: len(places), MinReady: config.MinReady, Queued: b.gate.waitingNow(),
-		Slots: make([]SlotStatus, len(places)),
+		Name: b.name, Workers: len(places), Queued: b.gate.waitingNow(), Slots: make([]SlotStatus, len(places)),
+		MinReady: min(b.config.Load().MinReady, staying(places)),
 	}
 	for i, pl := range places {
 		p.Slots[i] = s.slotStatus(pl)
@@ -174,6 +174,15 @@ func (s *Supervisor) poolStatus(b *board) PoolStatus {
 		}
 	}
 	return p
+}
+
+// staying is how many of a pool's slots are not to be gone: the others are the last.
+func staying(places []*place) int {
+	n := len(places)
+	for n > 0 && places[n-1].view.Load().Leaving {
+		n--
+	}
+	return n
 }
 
 func (s *Supervisor) slotStatus(pl *place) SlotStatus {

@@ -273,6 +273,6 @@ func isUp(st supervisor.Status) bool {
 				up++
 			}
 		}
-		return up < min(p.MinReady, len(p.Slots))
+		return up < p.MinReady
 	})
 }

@@ -93,3 +93,29 @@ func TestUpgradePage(t *testing.T) {
 		t.Errorf("a stranger: %v, asked %d times", err, asked.Load())
 	}
 }
+
+// TestHealthOfASmallerPool: a pool that is scaled below its min_ready needs all that
+// it has, while and after the others go; who asks for more is told.
+func TestHealthOfASmallerPool(t *testing.T) {
+	p := workers("web", 3)
+	p.MinReady = 2
+	h := serveHere(t, Config{}, p)
+	if status, body := h.ask("POST", "/v1/pools/web/scale?workers=1", ""); status != 202 {
+		t.Fatalf("%d %s", status, body)
+	}
+	small := func(st supervisor.Status) bool { return st.Pools[0].MinReady == 1 }
+	h.await("the scale to begin", small)
+	if status, body := h.ask("GET", "/v1/health", ""); status != 200 {
+		t.Errorf("%d %s", status, body)
+	}
+	h.await("its end", func(st supervisor.Status) bool { return st.Pools[0].Workers == 1 })
+	if status, body := h.ask("GET", "/v1/health", ""); status != 200 || !strings.Contains(body, `"health":"ok"`) || !strings.Contains(body, `"min_ready":1`) {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, body := h.ask("GET", "/v1/health?min_ready=2", ""); status != 503 {
+		t.Errorf("where two are asked for: %d %s", status, body)
+	}
+	if status, body := h.ask("POST", "/v1/pools/web/scale?workers=3&wait=1m", ""); status != 200 || h.sup.Status().Pools[0].MinReady != 2 {
+		t.Errorf("%d %s", status, body)
+	}
+}

@@ -157,6 +157,7 @@ type View struct {
 	Slot
 	State      State
 	Want       Want
+	Leaving    bool // the slot is gone once it is empty
 	Since      time.Time
 	Reason     string
 	Generation uint64 // of the process that counts; 0: there was none

@@ -309,7 +309,7 @@ func (s *slot) fire() {
 
 func (s *slot) view() View {
 	v := View{
-		Slot: s.id, State: s.state, Want: s.want, Since: s.since, Reason: s.reason,
+		Slot: s.id, State: s.state, Want: s.want, Leaving: s.leaving, Since: s.since, Reason: s.reason,
 		Generation: s.shown(), Restarts: s.restarts, RetryAt: s.retryAt, LastExit: s.lastExit,
 	}
 	if p := s.proc; p != nil {
