@@ -50,13 +50,16 @@ func newBoard(p Pool, slots int) *board {
 func (b *board) extend(n int) {
 	places := slices.Clone(*b.places.Load())
 	for len(places) < n {
-		id := lifecycle.Slot{Pool: b.name, N: len(places) + 1}
-		pl := &place{board: b, id: id}
-		pl.view.Store(&lifecycle.View{Slot: id, State: lifecycle.Stopped, Want: lifecycle.Up, Reason: "not started yet"})
-		pl.exits.Store(&[]ExitStatus{})
-		places = append(places, pl)
+		places = append(places, newPlace(b, len(places)+1))
 	}
 	b.places.Store(&places)
+}
+
+func newPlace(b *board, n int) *place {
+	pl := &place{board: b, id: lifecycle.Slot{Pool: b.name, N: n}}
+	pl.view.Store(&lifecycle.View{Slot: pl.id, State: lifecycle.Stopped, Want: lifecycle.Up, Reason: "not started yet"})
+	pl.exits.Store(&[]ExitStatus{})
+	return pl
 }
 
 // remove takes the last place out if it is n's.

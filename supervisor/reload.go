@@ -346,9 +346,28 @@ func (s *Supervisor) Scale(ctx context.Context, pool string, n int) ([]Result, e
 	if err != nil {
 		return nil, err
 	}
+	before := *b.places.Load()
+	stay := staying(before)
 	reply := make(chan []Result, 1)
 	in := input{event: lifecycle.Resize{Op: s.lastOp.Add(1), Pool: b.name, To: n}, reply: reply}
-	return s.ask(ctx, in, reply, func() []Result {
-		return []Result{{Slot: SlotStatus{Pool: b.name}, Outcome: OutcomeTimeout, Text: "not done yet; see `brood status`"}}
-	})
+	return s.ask(ctx, in, reply, func() []Result { return s.scaledSoFar(b, before, stay, n) })
+}
+
+// scaledSoFar is the results of a Scale to n that is not settled, of the slots that it
+// starts or removes; before are those that there were, of which so many were to stay.
+func (s *Supervisor) scaledSoFar(b *board, before []*place, stay, n int) []Result {
+	var results []Result
+	now := *b.places.Load()
+	for i := min(stay, n); i < max(len(before), n); i++ {
+		verb := lifecycle.Start
+		pl := newPlace(b, i+1) // of a slot that the loop has not come to
+		switch {
+		case i >= n:
+			verb, pl = lifecycle.Stop, before[i] // which may be gone
+		case i < len(now):
+			pl = now[i]
+		}
+		results = append(results, s.soFar(verb, []*place{pl}, []uint64{0})...)
+	}
+	return results
 }

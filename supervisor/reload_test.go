@@ -394,3 +394,71 @@ func TestReloadsThatFailAgainAndAgain(t *testing.T) {
 		t.Errorf("what was before: %s", got)
 	}
 }
+
+// atBeats waits for what is not announced. It looks whenever the loop comes round.
+func atBeats(t *testing.T, s *Supervisor, ok func() bool) {
+	t.Helper()
+	for ctx := within(t, time.Minute); !ok(); {
+		if err := s.Beat(ctx); err != nil {
+			t.Fatalf("waited in vain: %v; status %+v", err, s.Status())
+		}
+	}
+}
+
+// A scale that is not waited for says how far each slot is that it starts or removes,
+// and no other.
+func TestScaleSoFar(t *testing.T) {
+	p, open, shut := gated(t, 2)
+	open()
+	s := run(t, Config{Pools: []Pool{p}})
+	await(t, s, "all ready", allReady)
+	shut()
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	said := func(n int) string {
+		t.Helper()
+		results, err := s.Scale(over, "web", n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, r := range results {
+			all = append(all, fmt.Sprint(r.Slot.Target(), " ", r.Outcome))
+		}
+		return strings.Join(all, ", ")
+	}
+	if got := said(4); got != "web/3 timeout, web/4 timeout" {
+		t.Errorf("up: %s", got)
+	}
+	atBeats(t, s, func() bool { st := s.Status().Pools[0]; return st.Workers == 4 && st.Slots[3].PID != 0 })
+	if got := said(4); got != "" {
+		t.Errorf("as it is: %s", got)
+	}
+	if got := strings.ReplaceAll(said(1), " done", " timeout"); got != "web/2 timeout, web/3 timeout, web/4 timeout" { // they may be quick
+		t.Errorf("down: %s", got)
+	}
+	open()
+	isShape(t, s, "web", "1#1")
+}
+
+// One that is to stay after all, or is going already, is among them.
+func TestScaleSoFarOfLeavingSlots(t *testing.T) {
+	p := pool("web", "echo", 3)
+	p.Command = []string{"sh", "-c", `trap "" TERM; echo up; while :; do sleep 1; done`}
+	p.Ready, p.Stop.Timeout = Ready{When: ReadyLog, Log: "up"}, time.Hour
+	s := run(t, Config{Pools: []Pool{p}})
+	await(t, s, "all ready", allReady)
+	t.Cleanup(func() { s.Shutdown(true) })
+	over, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	for _, c := range []struct {
+		to   int
+		want string
+	}{{1, "timeout timeout"}, {1, "timeout timeout"}, {2, "timeout timeout"}, {2, "timeout"}} {
+		results, err := s.Scale(over, "web", c.to)
+		if err != nil || outcomes(results) != c.want {
+			t.Errorf("to %d: %s, %v; want %s", c.to, outcomes(results), err, c.want)
+		}
+		atBeats(t, s, func() bool { return staying(*s.boardOf("web").places.Load()) == c.to })
+	}
+}

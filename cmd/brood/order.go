@@ -94,9 +94,13 @@ func (o *output) results(w io.Writer, results []api.Result, err error) error {
 
 func printResults(w io.Writer, results []api.Result) {
 	for _, r := range results {
-		line := r.Target + " " + r.Outcome // of a pool, where it was not waited for
-		if r.State != "" {
-			line = fmt.Sprintf("%s#%d %s: %s", r.Target, r.Generation, r.Outcome, r.State)
+		line := r.Target
+		if r.Generation != 0 {
+			line += fmt.Sprintf("#%d", r.Generation)
+		}
+		line += " " + r.Outcome
+		if r.State != "" { // else it is of a pool, in a reload that goes on
+			line += ": " + r.State
 		}
 		if r.PID != 0 {
 			line += fmt.Sprintf(", pid %d", r.PID)

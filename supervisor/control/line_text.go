@@ -189,7 +189,14 @@ func truthText(b *bool) string {
 
 func appendResults(out []byte, results []api.Result) []byte {
 	for _, r := range results {
-		out = fmt.Appendf(out, "%s#%d %s: %s", r.Target, r.Generation, r.Outcome, dash(r.State))
+		out = append(out, r.Target...)
+		if r.Generation != 0 {
+			out = fmt.Appendf(out, "#%d", r.Generation)
+		}
+		out = fmt.Appendf(out, " %s", r.Outcome)
+		if r.State != "" { // else it is of a whole pool
+			out = fmt.Appendf(out, ": %s", r.State)
+		}
 		if r.PID != 0 {
 			out = fmt.Appendf(out, ", pid %d", r.PID)
 		}

@@ -120,19 +120,20 @@ type Ping struct {
 	Status     string `json:"status,omitempty"`
 }
 
-// Result is one slot's part in the answer to start, stop and restart.
+// Result is one slot's part in the answer to an order. Of a reload that goes on, or was
+// refused, it is a whole pool's, which has no state.
 type Result struct {
 	Target     string `json:"target"`
 	Outcome    string `json:"outcome"` // done | unchanged | failed | timeout | accepted (nobody waited)
-	State      string `json:"state"`
-	Generation uint64 `json:"generation"`
+	State      string `json:"state,omitempty"`
+	Generation uint64 `json:"generation,omitempty"` // absent: nothing was started there yet
 	PID        int    `json:"pid,omitempty"`
 	Text       string `json:"text,omitempty"` // why not, when it is not done
 	// Stderr is the last lines of the process that failed, oldest first.
 	Stderr []string `json:"stderr,omitempty"`
 }
 
-// Results answers start, stop and restart.
+// Results answers start, stop, restart and scale.
 type Results struct {
 	Results []Result `json:"results"`
 }
