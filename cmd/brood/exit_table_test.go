@@ -73,7 +73,7 @@ func TestExitTable(t *testing.T) {
 		{exitNotFound, "brood status web/4", "slots 1 to 3"},
 		{exitNotFound, "brood send web/1 nosuch", "it has echo"},
 		{exitNotFound, "brood send web/1 ../echo", `no command "../echo"; it has echo`},
-		{exitNotFound, "brood send 'web/1#9' echo", "has not been there yet, web/1#1 is"},
+		{exitNotFound, "brood send 'web/1#9' echo", "web/1#1 is there"},
 
 		{exitTimeout, "brood send --timeout 300ms web/2 sleep 1h", "timeout"},
 		{exitTimeout, "brood --socket " + hung.socket + " status --timeout 300ms", "in time"},

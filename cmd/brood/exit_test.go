@@ -35,7 +35,7 @@ func TestExitCodes(t *testing.T) {
 		{"brood send web/0x1 echo", exitUsage, "no number of a slot"},
 		{"brood send wbe echo", exitNotFound, "the pools are web"},
 		{"brood send web/1 nosuch", exitNotFound, "it has echo, sleep, fail, pid, stats"},
-		{"brood send 'web/1#99' echo", exitNotFound, "has not been there yet, web/1#1 is"},
+		{"brood send 'web/1#99' echo", exitNotFound, "web/1#1 is there"},
 		{"brood status web/9", exitNotFound, "slots 1 to 2"},
 		{"brood send --timeout 300ms web/1 sleep 1h", exitTimeout, "web/1#1: sleep: timeout: "},
 		{"brood send 'web/*' echo x", exitDown, "web/1#1: x"},

@@ -65,7 +65,7 @@ func TestProblems(t *testing.T) {
 		{"GET", "/v1/events?target=", "", "", 400, api.CodeBadRequest, "it is empty"},
 		{"GET", "/v1/pools/db", "", "", 404, api.CodeNotFound, "the pools are web"},
 		{"GET", "/v1/workers/web/3", "", "", 404, api.CodeNotFound, "slots 1 to 2"},
-		{"GET", "/v1/workers/web/2%2377", "", "", 409, api.CodeStale, "has not been there yet, web/2#1 is"},
+		{"GET", "/v1/workers/web/2%2377", "", "", 409, api.CodeStale, "web/2#1 is there"},
 		{"POST", "/v1/workers/web/*/commands/echo", "", "", 400, api.CodeBadRequest, "web/NUMBER"},
 		{"POST", "/v1/pools/*/commands/echo", "", "", 409, api.CodeConflict, "names several"},
 		{"POST", "/v1/workers/web/1/commands/nosuch", "", "", 404, api.CodeNotFound, "it has echo"},
