@@ -321,8 +321,8 @@ func TestReloadAndAnOrderMeanwhile(t *testing.T) {
 // What a reload adds to a pool may fail. That does not take back what it has changed.
 func TestReloadThatRollsAndScales(t *testing.T) {
 	p := rolled("web", 2)
-	p.Command = []string{"sh", "-c", `[ $BROOD_SLOT = 3 ] && exit 3; exec sleep 1000`}
-	p.Ready = Ready{When: ReadyExec, Exec: []string{"true"}}
+	p.Command = []string{"sh", "-c", `[ $BROOD_SLOT = 3 ] && exit 3; echo up; exec sleep 1000`}
+	p.Ready = Ready{When: ReadyLog, Log: "up"}
 	p.Restart.When = RestartNever
 	s := run(t, Config{Pools: []Pool{valued(p, "1")}, Log: discard()})
 	await(t, s, "all ready", allReady)
