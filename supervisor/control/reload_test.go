@@ -103,12 +103,11 @@ func TestHealthOfASmallerPool(t *testing.T) {
 	if status, body := h.ask("POST", "/v1/pools/web/scale?workers=1", ""); status != 202 {
 		t.Fatalf("%d %s", status, body)
 	}
-	small := func(st supervisor.Status) bool { return st.Pools[0].MinReady == 1 }
-	h.await("the scale to begin", small)
+	until(t, "the scale to begin", func() bool { return h.sup.Status().Pools[0].MinReady == 1 })
 	if status, body := h.ask("GET", "/v1/health", ""); status != 200 {
 		t.Errorf("%d %s", status, body)
 	}
-	h.await("its end", func(st supervisor.Status) bool { return st.Pools[0].Workers == 1 })
+	until(t, "its end", func() bool { return h.sup.Status().Pools[0].Workers == 1 }) // a slot is announced to be gone before it is
 	if status, body := h.ask("GET", "/v1/health", ""); status != 200 || !strings.Contains(body, `"health":"ok"`) || !strings.Contains(body, `"min_ready":1`) {
 		t.Errorf("%d %s", status, body)
 	}
