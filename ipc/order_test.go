@@ -25,7 +25,8 @@ func aheadOf(t *testing.T, p *rawPeer, typ Type) (f Frame, n int) {
 // more than what the socket holds and the batch at hand is before it.
 func TestPingGoesAhead(t *testing.T) {
 	for _, role := range []Role{Supervisor, Worker} {
-		c, p := faceNarrow(t, role, Config{})
+		heard := make(chan struct{}, 2)
+		c, p := faceNarrow(t, role, Config{Pong: func() Pong { heard <- struct{}{}; return Pong{} }})
 		p.greet(Hello{Chunk: 16 << 20}) // that it would take larger frames does not make it wait longer
 		big := make([]byte, DefaultMaxMessage)
 		for range 3 {
@@ -40,7 +41,10 @@ func TestPingGoesAhead(t *testing.T) {
 		if f, n := aheadOf(t, p, TypePing); f.Arg != token || n > 3 {
 			t.Errorf("%v: ping %d came after %d frames", role, f.Arg, n)
 		}
-		p.write(Frame{Header: Header{Type: TypePing, Arg: 77}})
+		for token := range uint32(2) { // the first has been answered when the second is heard
+			p.write(Frame{Header: Header{Type: TypePing, Arg: 77 + token}})
+			<-heard
+		}
 		if f, n := aheadOf(t, p, TypePong); f.Arg != 77 || n > 6 {
 			t.Errorf("%v: pong %d came after %d frames", role, f.Arg, n)
 		}
