@@ -170,6 +170,7 @@ func TestAuditOfAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "the end of the trouble", func() bool { return a.trouble() == "" })
+	untilLines(t, path, 101)
 	if err := s.auditable(); err != nil {
 		t.Error(err)
 	}
@@ -182,6 +183,16 @@ func TestAuditOfAFullDisk(t *testing.T) {
 			t.Errorf("line %d is %+v", i, l)
 		}
 	}
+}
+
+// untilLines waits until a file has n whole lines. A trouble is over with the first
+// lines that are written, and more may have come since these were taken.
+func untilLines(t *testing.T, path string, n int) {
+	t.Helper()
+	until(t, fmt.Sprint(path, " has ", n, " lines"), func() bool {
+		b, err := os.ReadFile(path)
+		return err == nil && bytes.Count(b, []byte("\n")) >= n
+	})
 }
 
 // TestAuditKeepsSoMany: of more lines than are kept, the first are, and how many of
@@ -210,6 +221,7 @@ func TestAuditKeepsSoMany(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "the end of the trouble", func() bool { return a.trouble() == "" })
+	untilLines(t, path, keptAudit+1)
 	lines := auditLines(t, path)
 	if len(lines) != keptAudit+1 {
 		t.Fatalf("%d lines are there", len(lines))
