@@ -344,27 +344,45 @@ func (k *soak) looks(ctx context.Context) {
 			k.t.Errorf("health took %v", d)
 		}
 		// Law 1: a slot has one worker, or in a rollout two.
-		for name, n := range k.liveWorkers() {
-			if n > 2 {
-				k.t.Errorf("%s has %d live workers", name, n)
+		for name, pids := range k.liveWorkers() {
+			if len(pids) <= 2 {
+				continue
+			}
+			// Looking takes time, in which some end and others begin: those that are
+			// there when all have been looked at were there together.
+			if pids = slices.DeleteFunc(pids, isGone); len(pids) > 2 {
+				k.t.Errorf("%s has %d live workers: %v", name, len(pids), pids)
 			}
 		}
 	}
 }
 
-// liveWorkers counts processes by the BROOD_WORKER in their environment; those
-// that lead no group are not workers but what they have started.
-func (k *soak) liveWorkers() map[string]int {
-	n := map[string]int{}
+// isGone tells whether a process has ended, reaped or not.
+func isGone(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return err != nil || strings.HasPrefix(rest, "Z")
+}
+
+// liveWorkers are processes by the BROOD_WORKER in their environment; those that
+// lead no group are not workers but what they have started, and so is what setsid(1)
+// makes of itself.
+func (k *soak) liveWorkers() map[string][]int {
+	pids := map[string][]int{}
 	for _, p := range childrenOf(k.s.cmd.Process.Pid) {
 		env, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.pid))
-		pgid, _ := syscall.Getpgid(p.pid)
-		if i := strings.Index(string(env), "BROOD_WORKER="); i >= 0 && p.state != "Z" && pgid == p.pid && p.name != "sleep" {
-			name, _, _ := strings.Cut(string(env[i+len("BROOD_WORKER="):]), "\x00")
-			n[name]++
+		i := strings.Index(string(env), "BROOD_WORKER=")
+		if pgid, _ := syscall.Getpgid(p.pid); i < 0 || p.state == "Z" || pgid != p.pid {
+			continue
 		}
+		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", p.pid)) // now that it leads a group it has become what it is
+		if name := strings.TrimSpace(string(comm)); name == "setsid" || name == "sleep" {
+			continue
+		}
+		name, _, _ := strings.Cut(string(env[i+len("BROOD_WORKER="):]), "\x00")
+		pids[name] = append(pids[name], p.pid)
 	}
-	return n
+	return pids
 }
 
 // follows the events, which come without gaps, and the output; again after each
@@ -451,8 +469,8 @@ func (k *soak) vitals() vitals {
 	k.t.Helper()
 	pid := k.s.cmd.Process.Pid
 	read := func() (v vitals) {
-		for _, n := range k.liveWorkers() {
-			v.Processes += n
+		for _, pids := range k.liveWorkers() {
+			v.Processes += len(pids)
 		}
 		if zombies := slices.ContainsFunc(childrenOf(pid), func(p child) bool { return p.state == "Z" }); zombies {
 			v.Processes = -1
