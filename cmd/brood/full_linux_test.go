@@ -316,32 +316,3 @@ func askHealth(socket string, http bool, begun chan<- struct{}, asked func()) st
 	}
 	return fmt.Sprintf("%.100q %v", b, err)
 }
-
-// connect is net.Dial for a socket whose queue may be full: it waits for its place in
-// connect(2). begun is told once that has been tried.
-func connect(socket string, begun chan<- struct{}) (net.Conn, error) {
-	c, err := net.Dial("unix", socket) // which does not wait
-	if begun != nil {
-		begun <- struct{}{}
-	}
-	if !errors.Is(err, syscall.EAGAIN) {
-		return c, err
-	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
-	}
-	waiting := os.NewFile(uintptr(fd), "waiting")
-	defer waiting.Close() // FileConn has its own
-	// The deadline of a blocking connect(2) is that of sending, socket(7).
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 60}); err != nil {
-		return nil, os.NewSyscallError("setsockopt", err)
-	}
-	for err = unix.EINTR; err == unix.EINTR; {
-		err = unix.Connect(fd, &unix.SockaddrUnix{Name: socket})
-	}
-	if err != nil {
-		return nil, fmt.Errorf("no place in the queue of %s: %w", socket, os.NewSyscallError("connect", err))
-	}
-	return net.FileConn(waiting)
-}

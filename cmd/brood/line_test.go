@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -13,23 +14,55 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"example.com/brood/supervisor/control/client"
 )
 
-// dial is a bare connection to a socket. Where the queue there is full, so many have
-// come at once, it comes again.
-func dial(t testing.TB, socket string) (c *net.UnixConn) {
+// dial is a bare connection to a socket.
+func dial(t testing.TB, socket string) *net.UnixConn {
 	t.Helper()
-	until(t, "there is room in the queue of "+socket, func() (there bool) {
-		var err error
-		if c, err = net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"}); err != nil && !errors.Is(err, syscall.EAGAIN) {
-			t.Fatal(err)
-		}
-		return err == nil
-	})
+	c, err := connect(socket, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(60 * time.Second))
-	return c
+	return c.(*net.UnixConn)
+}
+
+// connect is net.Dial for a socket whose queue may be full: it waits for its place in
+// connect(2). begun, where it is not nil, is told once that has been tried.
+func connect(socket string, begun chan<- struct{}) (net.Conn, error) {
+	c, err := net.Dial("unix", socket) // which does not wait
+	if begun != nil {
+		begun <- struct{}{}
+	}
+	if !errors.Is(err, syscall.EAGAIN) {
+		return c, err
+	}
+	syscall.ForkLock.RLock()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err == nil {
+		unix.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	waiting := os.NewFile(uintptr(fd), "waiting")
+	defer waiting.Close() // FileConn has its own
+	// The deadline of a blocking connect(2) is that of sending, socket(7).
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 60}); err != nil {
+		return nil, os.NewSyscallError("setsockopt", err)
+	}
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Connect(fd, &unix.SockaddrUnix{Name: socket})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("no place in the queue of %s: %w", socket, os.NewSyscallError("connect", err))
+	}
+	return net.FileConn(waiting)
 }
 
 // say sends text, shuts the sending half down, and returns all that comes back.

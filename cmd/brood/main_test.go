@@ -41,14 +41,9 @@ func TestMain(m *testing.M) {
 func hoarder() {
 	n, err := strconv.Atoi(os.Args[2])
 	var held []net.Conn
-	for end := time.Now().Add(time.Minute); err == nil && len(held) < n; {
-		c, derr := net.Dial("unix", os.Args[1])
-		switch {
-		case errors.Is(derr, syscall.EAGAIN) && time.Now().Before(end): // those before wait to be accepted
-			time.Sleep(time.Millisecond)
-		case derr != nil:
-			err = derr
-		default:
+	for err == nil && len(held) < n {
+		var c net.Conn
+		if c, err = connect(os.Args[1], nil); err == nil {
 			if held = append(held, c); len(held)%100 == 0 {
 				fmt.Println(len(held))
 			}
@@ -269,8 +264,10 @@ func until(t testing.TB, what string, f func() bool) {
 
 // comes looks again and again, for half a minute, and reports whether f was true.
 // It is for what nobody announces: all else is waited for where it happens.
-func comes(f func() bool) bool {
-	for end := time.Now().Add(30 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
+func comes(f func() bool) bool { return comesWithin(30*time.Second, f) }
+
+func comesWithin(limit time.Duration, f func() bool) bool {
+	for end := time.Now().Add(limit); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			return false
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -114,11 +115,18 @@ func childrenOf(parent int) (all []child) {
 	return all
 }
 
-func isZombie(pid int) bool {
+// stateOf is a process's state, proc_pid_stat(5); empty: it is gone.
+func stateOf(pid int) string {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, rest, _ := strings.Cut(string(b), ") ")
-	return strings.HasPrefix(rest, "Z")
+	rest := string(b[bytes.LastIndexByte(b, ')')+1:])
+	state, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	return state
 }
+
+func isZombie(pid int) bool { return stateOf(pid) == "Z" }
+
+// isGone tells whether a process has ended, reaped or not.
+func isGone(pid int) bool { return stateOf(pid) == "" || isZombie(pid) }
 
 func environHas(pid int, kv string) bool {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))

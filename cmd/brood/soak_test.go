@@ -357,13 +357,6 @@ func (k *soak) looks(ctx context.Context) {
 	}
 }
 
-// isGone tells whether a process has ended, reaped or not.
-func isGone(pid int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	_, rest, _ := strings.Cut(string(b), ") ")
-	return err != nil || strings.HasPrefix(rest, "Z")
-}
-
 // liveWorkers are processes by the BROOD_WORKER in their environment; those that
 // lead no group are not workers but what they have started, and so is what setsid(1)
 // makes of itself.

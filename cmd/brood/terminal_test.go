@@ -81,10 +81,8 @@ func (term *terminal) tab(want ...string) {
 	}
 	for range 30 {
 		term.press("Tab")
-		for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-			if there() {
-				return
-			}
+		if comesWithin(time.Second, there) {
+			return
 		}
 	}
 	term.t.Fatalf("%q is not offered:\n%s", want, term.screen())

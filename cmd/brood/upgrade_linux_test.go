@@ -109,7 +109,7 @@ func TestUpgrade(t *testing.T) {
 	u.cmd.Process.Kill()
 	<-u.ended
 	until(t, "no worker outlives the supervisor", func() bool {
-		return !slices.ContainsFunc(pids, func(pid int) bool { return syscall.Kill(pid, 0) == nil && !isZombie(pid) })
+		return !slices.ContainsFunc(pids, func(pid int) bool { return !isGone(pid) })
 	})
 }
 
@@ -271,7 +271,7 @@ func TestUpgradeAndStop(t *testing.T) {
 			t.Fatalf("SIGTERM that came %dms after SIGUSR2 was lost\n%v", i, u.log)
 		}
 		until(t, "no worker is left", func() bool {
-			return !slices.ContainsFunc(kids, func(p child) bool { return syscall.Kill(p.pid, 0) == nil && !isZombie(p.pid) })
+			return !slices.ContainsFunc(kids, func(p child) bool { return !isGone(p.pid) })
 		})
 	}
 }
