@@ -29,7 +29,7 @@ import traceback
 from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 from .base import CLOEXEC, FD_SPACE, NOSIGNAL, Base, check_reason
-from .core import Core, Own, close_all
+from .core import Own, close_all
 from .request import Canceled, Error, Piece, Progress, Request, payload_of, piece_of
 from .wire import CHUNK, HEADER, MAX_MESSAGE, NAME, ProtocolError, cost
 from .worker import Result
@@ -399,27 +399,6 @@ class Worker(Base):
         self._rest, self._rest_fds = None, []
 
     # What they share.
-
-    @property
-    def _the_core(self) -> Core:
-        assert self._core is not None, "start has been called"
-        return self._core
-
-    def _do(self, what: Callable[[Core], Any]) -> Any:
-        """Have the core do something and give out what comes of it."""
-        core = self._the_core
-        try:
-            result = what(core)
-        except ProtocolError as e:  # it reads nothing: rule unread
-            self._end(e)
-            return None
-        self._flush()
-        return result
-
-    def _event(self, name: str, codec: int, payload: bytes) -> bool:
-        if not self._core:
-            return self._keep_early(name, codec, payload)
-        return bool(self._do(lambda core: core.event(name, codec, payload)))
 
     @contextlib.contextmanager
     def _sigterm(self) -> Iterator[None]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar
+from typing import Any, Callable, ContextManager, Dict, List, NamedTuple, Optional, Tuple, TypeVar
 
 from .attach import attach
 from .core import COMMANDS, LANE, Core, Host
 from .request import payload_of
-from .wire import CHUNK, MAX_FDS, MAX_MESSAGE, NAME, TEXT, cost
+from .wire import CHUNK, MAX_FDS, MAX_MESSAGE, NAME, TEXT, ProtocolError, cost
 
 __version__ = "1.0.0"
 
@@ -28,6 +29,8 @@ class Command(NamedTuple):
 
 class Base(Host):
     """This process as a worker. Programs use Worker or aio.Worker."""
+
+    _lock: ContextManager[Any] = contextlib.nullcontext()  # guards the core; threads need another
 
     def __init__(self, sock: Optional[socket.socket] = None, *, max_inflight: int = 64,
                  max_message: int = MAX_MESSAGE, fds: int = 0) -> None:
@@ -95,7 +98,33 @@ class Base(Host):
             self._early = text, self._early[1]
         return text.encode("utf-8", "replace")
 
+    @property
+    def _the_core(self) -> Core:
+        assert self._core is not None, "start has been called"
+        return self._core
+
+    def _do(self, what: Callable[[Core], Any]) -> Any:
+        """Have the core do something and give out what comes of it."""
+        core = self._the_core
+        try:
+            with self._lock:
+                result = what(core)
+        except ProtocolError as e:  # it reads nothing: rule unread
+            self._end(e)
+            return None
+        self._flush()
+        return result
+
     def _event(self, name: str, codec: int, payload: bytes) -> bool:
+        if not self._core:
+            return self._keep_early(name, codec, payload)
+        return bool(self._do(lambda core: core.event(name, codec, payload)))
+
+    def _flush(self) -> Any:
+        """Write what waits, as far as it goes."""
+        raise NotImplementedError
+
+    def _end(self, failure: Optional[BaseException]) -> None:
         raise NotImplementedError
 
     def status(self, text: str) -> bool:

@@ -15,7 +15,7 @@ import traceback
 from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 from .base import CLOEXEC, FD_SPACE, NOSIGNAL, Base, check_reason
-from .core import Core, Own, close_all
+from .core import Own, close_all
 from .request import Answer, Canceled, Error, Piece, Progress, Request, payload_of, piece_of, text_of
 from .wire import CHUNK, HEADER, MAX_MESSAGE, NAME, ProtocolError, cost
 
@@ -85,9 +85,9 @@ class Worker(Base):
         self._thread_limit = threads
         self._todo: queue.SimpleQueue[Optional[Call]] = queue.SimpleQueue()  # calls for the threads; None ends one
         self._bell: queue.SimpleQueue[str] = queue.SimpleQueue()  # wakes run; put may be called from a signal handler
-        self._lock = threading.Lock()  # guards the core and all below; never held across a read or a write
-        self._can_send = threading.Condition(self._lock)  # there is credit or room
-        self._blocked = threading.Condition(self._lock)  # the writer has something to do
+        self._lock = lock = threading.Lock()  # guards the core and all below; never held across a read or a write
+        self._can_send = threading.Condition(lock)  # there is credit or room
+        self._blocked = threading.Condition(lock)  # the writer has something to do
         self._threads: List[threading.Thread] = []
         self._inline: List[Call] = []  # begun by the reader's frames and run by it after them
         self._reader: Optional[threading.Thread] = None
@@ -399,28 +399,6 @@ class Worker(Base):
             self._sock.shutdown(socket.SHUT_RDWR)
 
     # What they share.
-
-    @property
-    def _the_core(self) -> Core:
-        assert self._core is not None, "start has been called"
-        return self._core
-
-    def _do(self, what: Callable[[Core], Any]) -> Any:
-        """Have the core do something and give out what comes of it."""
-        core = self._the_core
-        try:
-            with self._lock:
-                result = what(core)
-        except ProtocolError as e:  # it reads nothing: rule unread
-            self._end(e)
-            return None
-        self._flush()
-        return result
-
-    def _event(self, name: str, codec: int, payload: bytes) -> bool:
-        if not self._core:
-            return self._keep_early(name, codec, payload)
-        return bool(self._do(lambda core: core.event(name, codec, payload)))
 
     @contextlib.contextmanager
     def _sigterm(self) -> Iterator[None]:
