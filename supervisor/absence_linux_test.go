@@ -8,7 +8,6 @@ import (
 	"log"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -101,20 +100,7 @@ func (f *firstWith) Write(b []byte) (int, error) {
 // TestStoppedSupervisorBlamesNobody: signs of life, and a READY, that came while the
 // supervisor itself was stopped count when it goes on.
 func TestStoppedSupervisorBlamesNobody(t *testing.T) {
-	cmd := exec.Command(os.Args[0], "as-worker", "paused")
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	cmd, stdin, stdout := startAs(t, "paused")
 	said := bufio.NewScanner(stdout)
 	if !said.Scan() || said.Text() != `"ready"` {
 		t.Fatalf("%q, %v", said.Text(), said.Err())

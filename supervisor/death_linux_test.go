@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log"
 	"os"
-	"os/exec"
 	"os/signal"
 	"runtime"
 	"sync"
@@ -96,16 +95,7 @@ func (e end) await(d time.Duration) bool {
 // stop anybody. Those that speak brood see EOF, all others die by
 // PR_SET_PDEATHSIG, whatever they ignore and even if they are stopped.
 func TestDeadSupervisorLeavesNoWorkers(t *testing.T) {
-	cmd := exec.Command(os.Args[0], "as-worker", "doomed")
-	cmd.Stderr = os.Stderr
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	cmd, _, stdout := startAs(t, "doomed")
 	var pids []int
 	if err := json.NewDecoder(stdout).Decode(&pids); err != nil || len(pids) != 11 {
 		t.Fatalf("pids %v, %v", pids, err)

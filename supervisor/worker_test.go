@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +74,28 @@ func finish(err error) {
 
 // asWorker is the command that runs this binary as a worker.
 func asWorker(kind string) []string { return []string{os.Args[0], "as-worker", kind} }
+
+// startAs starts this program as another one that the test speaks to, and ends it
+// with the test.
+func startAs(t *testing.T, kind string) (cmd *exec.Cmd, stdin io.WriteCloser, stdout io.Reader) {
+	t.Helper()
+	args := asWorker(kind)
+	cmd = exec.Command(args[0], args[1:]...)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err = cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return cmd, stdin, stdout
+}
 
 // run starts a supervisor and has it stopped, and waited for, at the test's end.
 func run(t testing.TB, cfg Config) *Supervisor {
